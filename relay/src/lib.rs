@@ -1,0 +1,15 @@
+//! The SMTP relay of Postern. It runs from a directory of files and knows no Kubernetes.
+//!
+//! Imports point only downwards; `tests/` holds the rule:
+//!
+//! | layer | modules | never |
+//! |---|---|---|
+//! | 4 wiring | `main`, `run`, `admin`, `control` | decide |
+//! | 3 drivers | `server`, `delivery`, `reload` | know each other: they meet in the spool |
+//! | 2 resources | `config`, `client`, `spool` | each other's insides |
+//! | 1 pure | `smtp`, `policy`, `schedule`, `route`, `bounce`, `header` | tokio, sockets, files, clocks (`now` is an argument) |
+//! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
+
+pub mod address;
+pub mod envelope;
+pub mod queue_id;

@@ -1,0 +1,43 @@
+//! SHA-256 over the compact JSON of a value.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest as 64 lower-case hexadecimal characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The digest of the compact JSON of `value`.
+    ///
+    /// # Panics
+    /// Never for the types of this crate: they hold no map with keys other than strings, and no failing `Serialize`.
+    #[expect(clippy::expect_used, reason = "serialising a plain struct into memory has no way to fail")]
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        Self::of_bytes(&serde_json::to_vec(value).expect("a wire type serialises"))
+    }
+
+    /// All 64 characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first eight characters, as people read them in logs and in `postern up`.
+    pub fn short(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,279 @@
+//! The Snapshot: what one DMZ's custom resources mean, with every reference resolved and every default filled in.
+//!
+//! Lists are in the order in which they are decided upon; those without an order (names, sections) are sorted, so that
+//! equal inputs give equal bytes. Domain names are lower-case A-labels. Sizes are octets, times are whole seconds.
+//! No secret is ever in here: a secret is named by its file under the volume's `secrets/`.
+//!
+//! Every new field raises [`SCHEMA`]. Unknown fields are refused: a relay that is too old must say so.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// The highest schema that this build writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// The settings of one DMZ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Snapshot {
+    /// The schema in which this Snapshot is written, at most the relay's own [`SCHEMA`].
+    pub schema: u32,
+    /// One section for each RelayDomain, sorted by object name.
+    pub domains: Vec<Section<Domain>>,
+    /// One section for each RelayHost, sorted by object name.
+    pub hosts: Vec<Section<Host>>,
+    /// One section for each FilterPolicy, sorted by object name.
+    pub policies: Vec<Section<Policy>>,
+}
+
+/// What one object means, and which object at which generation it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Section<T> {
+    /// The object's `metadata.name`. Other sections refer to it by this name.
+    pub name: String,
+    /// The object's `metadata.uid`.
+    pub uid: String,
+    /// The object's `metadata.generation` that this section was made from.
+    pub generation: i64,
+    /// [`Digest::of`] `spec`. It changes also when something that the object refers to has changed (a ConfigMap with
+    /// recipients, say), which no generation shows.
+    pub digest: Digest,
+    /// The meaning of the object.
+    pub spec: T,
+}
+
+impl<T: Serialize> Section<T> {
+    /// A section with the digest of `spec` filled in.
+    pub fn new(name: impl Into<String>, uid: impl Into<String>, generation: i64, spec: T) -> Self {
+        let digest = Digest::of(&spec);
+        Self { name: name.into(), uid: uid.into(), generation, digest, spec }
+    }
+}
+
+/// Something that works, or the reason why it does not: mail that needs it is answered `451 4.3.5`, and only that mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Way<T> {
+    /// All that it refers to was found.
+    Open(T),
+    /// Something that it refers to is missing: one sentence for the log, naming what.
+    Unresolved(String),
+}
+
+/// A RelayDomain: whose mail passes, and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Domain {
+    /// The domain names that this object holds, sorted: `example.com`, or `*.example.com` for every subdomain but not
+    /// the parent. Names that another object won are not here.
+    pub names: Vec<String>,
+    /// Mail to these domains.
+    pub inbound: Way<Inbound>,
+    /// How notifications (DSN) about this domain's mail leave, when their addressee is not one of our own domains.
+    /// Absent: by `outbound`'s way; without one they are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounces: Option<Way<Vec<NextHop>>>,
+    /// Mail from these domains. Absent: nothing leaves with them as sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<Way<Outbound>>,
+}
+
+/// Mail to a domain of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inbound {
+    /// The hosts to which it is handed, sorted by preference, then name. At least one.
+    pub deliver_to: Vec<NextHop>,
+    /// Which recipients exist.
+    pub recipients: Recipients,
+    /// The name of the policy section that outsiders' mail to this domain is held to.
+    pub policy: String,
+}
+
+/// A host and its place among its peers: lower preference first, equal ones share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NextHop {
+    /// As in MX records (RFC 5321, section 5.1): the lowest is tried first.
+    pub preference: u16,
+    /// The name of a host section.
+    pub host: String,
+}
+
+/// Which recipients of a domain exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Recipients {
+    /// How a recipient is known.
+    pub mode: RecipientMode,
+    /// The character after which a local part is detail (RFC 5233), looked up without it if the whole is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subaddress_delimiter: Option<char>,
+}
+
+/// How a recipient is known to exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum RecipientMode {
+    /// Every local part is taken.
+    AcceptAll,
+    /// Asked in order: the first that knows the address decides.
+    Verify(Vec<Verifier>),
+}
+
+/// One place that knows recipients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Verifier {
+    /// These addresses exist: lower-case, sorted, without duplicates.
+    List(Vec<String>),
+}
+
+/// Mail from a domain of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Outbound {
+    /// Names of the host sections whose sources may send as these domains, sorted.
+    pub hosts: Vec<String>,
+    /// To whom they may send.
+    pub recipients: OutboundRecipients,
+    /// The smarthosts, sorted by preference, then name. At least one.
+    pub via: Vec<NextHop>,
+    /// The name of the policy section whose limits hold for this mail.
+    pub policy: String,
+}
+
+/// To whom mail from our domains may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum OutboundRecipients {
+    /// To anyone.
+    Any,
+    /// Only to domains that this DMZ accepts mail for.
+    HostedDomains,
+}
+
+/// A RelayHost: a mail server that the DMZ talks with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Host {
+    /// How mail is handed to it: equal, shared round robin. Empty: it is only a source.
+    pub endpoints: Vec<Endpoint>,
+    /// How the connection to it is protected, or which secret is missing.
+    pub tls: Way<Tls>,
+    /// From where it may relay.
+    pub sources: Vec<Network>,
+    /// How long mail for it is kept.
+    pub queue: Queue,
+    /// True: accept and keep, dial nothing, expire nothing.
+    pub suspend: bool,
+}
+
+/// An address and a port to dial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// An IP address or a DNS name; never the name's answers.
+    pub address: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+/// How connections to a host are protected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// When TLS begins.
+    pub handshake: Handshake,
+    /// What it must prove.
+    pub verification: Verification,
+    /// The name sent as SNI and looked for in the certificate. Absent: the endpoint's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The file under `secrets/` that holds the CAs to trust, PEM. Absent: the public CAs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<SecretFile>,
+}
+
+/// When TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Handshake {
+    /// After the STARTTLS command (RFC 3207).
+    StartTls,
+    /// Never.
+    None,
+}
+
+/// What TLS must prove before mail is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Verification {
+    /// Used when offered; plain text when not.
+    Opportunistic,
+    /// Encrypted with anyone, or deferred.
+    Required,
+    /// A certificate of a trusted CA for the right name, or deferred.
+    Verified,
+}
+
+/// The name of a file under the volume's `secrets/`; it changes whenever the content does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretFile(pub String);
+
+/// A range of addresses without some of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Network {
+    /// In CIDR notation, host bits zero: `10.20.0.0/28`, `2001:db8::/64`.
+    pub range: String,
+    /// Parts of `range` that do not belong to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
+}
+
+/// How long mail for a host is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Queue {
+    /// Seconds after which mail that could not be delivered is returned to its sender.
+    pub lifetime: u64,
+}
+
+/// A FilterPolicy: what is let through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policy {
+    /// Sizes and counts.
+    pub limits: MessageLimits,
+    /// Clients that get 554 at connect. Only in the policy named `default`, for it holds before a domain is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_clients: Vec<Network>,
+    /// Senders refused, and those taken all the same.
+    pub senders: Senders,
+}
+
+/// What one message may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MessageLimits {
+    /// Octets of a message, as SIZE counts them (RFC 1870).
+    pub message_size: u64,
+    /// Recipients of one transaction.
+    pub recipients_per_message: u32,
+    /// Received header fields that a message may have.
+    pub hops: u32,
+}
+
+/// Patterns of sender addresses: `local@domain`, `*` for any run of characters, lower-case, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Senders {
+    /// `550 5.7.1` at RCPT.
+    pub blocked: Vec<String>,
+    /// Overrides `blocked`, and nothing else.
+    pub allowed: Vec<String>,
+}

@@ -1,0 +1,44 @@
+//! What a relay answers at `/status`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// A relay's own account of what it enforces. The operator makes `Programmed` of it.
+///
+/// Unlike the Snapshot it may grow fields without a new schema: whoever reads it ignores what it does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The relay's version.
+    pub version: String,
+    /// The highest Snapshot schema that it reads.
+    pub schema: u32,
+    /// The digest of the settings in force. Absent: none yet, and no listener either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Digest>,
+    /// Why the files that are there now were not taken; the settings in force are older. Absent: they are in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+    /// Each object of the settings in force.
+    pub objects: Vec<Object>,
+}
+
+/// One object as a relay enforces it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Object {
+    /// `RelayDomain`, `RelayHost` or `FilterPolicy`.
+    pub kind: String,
+    /// The object's name.
+    pub name: String,
+    /// The object's uid.
+    pub uid: String,
+    /// The generation that its section was made from.
+    pub generation: i64,
+    /// The digest of the section in force.
+    pub digest: Digest,
+    /// What of it cannot be enforced (a certificate that does not parse, say). Absent: all of it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}

@@ -11,5 +11,9 @@
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
 
 pub mod address;
+pub mod config;
 pub mod envelope;
+pub mod policy;
 pub mod queue_id;
+pub mod route;
+pub mod smtp;

@@ -1,0 +1,7 @@
+//! The SMTP server's side of the wire, without a socket (RFC 5321).
+//!
+//! Nothing here awaits, reads a clock or opens a file: bytes and answers go in, replies and questions come out.
+
+pub mod reply;
+
+pub use reply::Reply;

@@ -1,0 +1,104 @@
+//! The vocabulary of conditions: types and reasons, closed, so that no status says what nobody has written down.
+//!
+//! Every condition has an `observedGeneration`, one of these reasons, and a sentence that names the culprit.
+
+use std::fmt;
+
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// As it is written into a status.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+vocabulary! {
+    /// What a condition is about.
+    ConditionType {
+        /// The object is valid and has a part in the settings.
+        Accepted,
+        /// Every object that it names exists and holds what is needed.
+        ResolvedRefs,
+        /// Every ready relay reports that it enforces this object at this generation.
+        Programmed,
+        /// All of the above.
+        Ready,
+        /// Present only when true: a part of the object is not in force.
+        PartiallyInvalid,
+    }
+}
+
+vocabulary! {
+    /// Why a condition is as it is.
+    Reason {
+        /// Accepted, True: valid.
+        Accepted,
+        /// ResolvedRefs, True: everything named was found.
+        ResolvedRefs,
+        /// Programmed, True: every ready relay enforces it.
+        Programmed,
+        /// Ready, True: accepted, resolved and programmed.
+        Ready,
+
+        /// Accepted, False: the object cannot be decoded; its last good part stays in force.
+        /// PartiallyInvalid, True: an entry of it is refused, the rest is in force.
+        Invalid,
+        /// Accepted, False, or PartiallyInvalid, True: another, older object holds all, or some, of its names.
+        Conflicted,
+        /// Accepted, False: the settings are full; it keeps its last good part or stays out.
+        SettingsFull,
+        /// Accepted, False: an object of a name that the operator must write exists and is not the operator's.
+        NameTaken,
+
+        /// ResolvedRefs, False: a RelayHost that is named does not exist.
+        HostNotFound,
+        /// ResolvedRefs, False: a RelayHost that is named as a next hop has no endpoints, or as a sender has no sources.
+        HostUnfit,
+        /// ResolvedRefs, False: the FilterPolicy does not exist.
+        PolicyNotFound,
+        /// ResolvedRefs, False: a ConfigMap that is named, or its key, does not exist.
+        ConfigMapNotFound,
+        /// ResolvedRefs, False: a Secret that is named, or its key, does not exist.
+        SecretNotFound,
+        /// ResolvedRefs, False: what is named exists, but does not hold what is needed.
+        ContentInvalid,
+        /// ResolvedRefs, Unknown: the operator may not read what is named; the Role of the DMZ is missing.
+        Forbidden,
+
+        /// Programmed, False: some ready relays do not enforce this generation yet.
+        Pending,
+        /// Programmed, False: there is no ready relay.
+        NoRelay,
+        /// Programmed, Unknown: a relay could not be asked.
+        RelayUnreachable,
+        /// Programmed, False: a relay has refused the settings, or its part of them.
+        RelayRejected,
+        /// Programmed, False: the relays are too old for what the object says.
+        RelayTooOld,
+        /// Programmed, False: the DMZ is paused by its annotation; the last good settings stay.
+        Paused,
+
+        /// Ready, False: `Accepted` is not True.
+        NotAccepted,
+        /// Ready, False: `ResolvedRefs` is not True.
+        UnresolvedRefs,
+        /// Ready, False or Unknown: `Programmed` is not True.
+        NotProgrammed,
+    }
+}

@@ -1,0 +1,108 @@
+//! RelayHost: a mail server that the DMZ talks with.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Duration;
+use crate::host_list::HostListEntry;
+use crate::reference::KeyRef;
+use crate::status::HostStatus;
+
+/// A mail server that the DMZ talks with: mail is handed to its `endpoints`, and its `sources` may relay.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "postern.io",
+    version = "v1alpha1",
+    kind = "RelayHost",
+    namespaced,
+    shortname = "rh",
+    status = "HostStatus",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RelayHostSpec {
+    /// How mail is handed to it: equal, shared round robin. Absent: it is only a source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<Endpoint>,
+    /// How connections to it are protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// How long mail for it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+    /// True: accept and keep its mail, dial nothing, expire nothing (maintenance). Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// From where it may relay. Absent: from nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<HostListEntry>,
+}
+
+/// One way to reach the host: exactly one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// An address and a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostPort>,
+}
+
+/// An address and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostPort {
+    /// An IP address or a DNS name.
+    pub address: String,
+    /// 1 to 65535. Default: 25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// How connections to the host are protected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// When TLS begins. Default: STARTTLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Handshake>,
+    /// What TLS must prove before mail is handed over. Default: Opportunistic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// The name sent as SNI and looked for in the certificate. Default: the endpoint's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The key of a Secret with the CAs to trust, PEM. Default: the public CAs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<KeyRef>,
+}
+
+/// When TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Handshake {
+    /// After the STARTTLS command.
+    #[serde(rename = "STARTTLS")]
+    StartTls,
+    /// Never.
+    None,
+}
+
+/// What TLS must prove before mail is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Verification {
+    /// Used when offered; plain text when not.
+    Opportunistic,
+    /// Encrypted, with whatever certificate; else the mail waits.
+    Required,
+    /// A certificate of a trusted CA for the right name; else the mail waits.
+    Verified,
+}
+
+/// How long mail for the host is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Queue {
+    /// Mail that could not be delivered for so long is returned to its sender. Default: 120h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Duration>,
+}

@@ -1,0 +1,41 @@
+//! References to other objects of the same namespace. Nothing refers across namespaces.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// A RelayHost and its place among its peers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NextHop {
+    /// The name of a RelayHost of this namespace. It needs `endpoints`.
+    pub name: String,
+    /// As in MX records: the lowest is tried first, equal ones share. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<u16>,
+}
+
+/// A RelayHost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostRef {
+    /// The name of a RelayHost of this namespace. It needs `sources`.
+    pub name: String,
+}
+
+/// A FilterPolicy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyRef {
+    /// The name of a FilterPolicy of this namespace.
+    pub name: String,
+}
+
+/// One key of a ConfigMap or of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyRef {
+    /// The name of the object in this namespace.
+    pub name: String,
+    /// The key in its data.
+    pub key: String,
+}

@@ -6,14 +6,17 @@
 //! |---|---|---|
 //! | 4 wiring | `main`, `run`, `admin`, `control` | decide |
 //! | 3 drivers | `server`, `delivery`, `reload` | know each other: they meet in the spool |
-//! | 2 resources | `config`, `client`, `spool` | each other's insides |
+//! | 2 resources | `config`, `client`, `spool`, `limits`, `metrics`, `shutdown` | each other's insides |
 //! | 1 pure | `smtp`, `policy`, `schedule`, `route`, `bounce`, `header` | tokio, sockets, files, clocks (`now` is an argument) |
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
 
 pub mod address;
 pub mod config;
 pub mod envelope;
+pub mod limits;
+pub mod metrics;
 pub mod policy;
 pub mod queue_id;
 pub mod route;
+pub mod shutdown;
 pub mod smtp;

@@ -2,6 +2,9 @@
 //!
 //! Nothing here awaits, reads a clock or opens a file: bytes and answers go in, replies and questions come out.
 
+pub mod body;
+pub mod command;
+pub mod line;
 pub mod reply;
 
 pub use reply::Reply;

@@ -20,3 +20,4 @@ pub mod queue_id;
 pub mod route;
 pub mod shutdown;
 pub mod smtp;
+pub mod spool;

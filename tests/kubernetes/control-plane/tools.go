@@ -1,0 +1,10 @@
+//go:build tools
+
+// Package controlplane pins the Kubernetes programs that the tests start.
+// Nothing is compiled from this file: its imports keep the commands in go.mod.
+package controlplane
+
+import (
+	_ "k8s.io/kubernetes/cmd/kube-apiserver"
+	_ "k8s.io/kubernetes/cmd/kubectl"
+)

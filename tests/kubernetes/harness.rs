@@ -1,0 +1,32 @@
+//! What the other tests here stand on.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::PostParams;
+
+use crate::api_server::ApiServer;
+use crate::cluster::{admin, namespace};
+
+#[tokio::test]
+async fn an_api_server_answers_kubectl_and_writes_down_who_asked() {
+    let client = admin().await.unwrap();
+    let namespace = namespace(&client, "harness").await.unwrap();
+    let mut map = ConfigMap::default();
+    map.metadata.name = Some("written".to_owned());
+    Api::<ConfigMap>::namespaced(client, &namespace).create(&PostParams::default(), &map).await.unwrap();
+
+    let server = ApiServer::shared();
+    let names = server.kubectl(&["get", "configmaps", "-n", &namespace, "-o", "name"]).unwrap();
+    assert_eq!(names, "configmap/written\n");
+    let requests = server.requests("admin", &namespace).unwrap();
+    assert!(requests.contains(&"create configmaps/written 201".to_owned()), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_user_without_a_role_is_refused() {
+    let admin = admin().await.unwrap();
+    let namespace = namespace(&admin, "stranger").await.unwrap();
+    let client = ApiServer::shared().client("stranger", "stranger", None).await.unwrap();
+    let refused = Api::<ConfigMap>::namespaced(client, &namespace).get("any").await.unwrap_err();
+    assert!(refused.to_string().contains("User \"stranger\" cannot get resource \"configmaps\""), "{refused}");
+}

@@ -11,6 +11,7 @@
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
 
 pub mod address;
+pub mod client;
 pub mod config;
 pub mod envelope;
 pub mod limits;

@@ -84,9 +84,11 @@ limits! {
     body_line: u64 = "body-line", "POSTERN_BODY_LINE", "octets", 64 << 10, 1000, 1 << 20,
         "a message with a longer line, with its CRLF, is refused with 554 5.6.0";
     errors: u64 = "errors", "POSTERN_ERRORS", "replies", 20, 1, 1000,
-        "a client that was answered 4xx or 5xx so often since its last accepted message gets 421 4.7.0 and is closed";
+        "a client that sent more bad commands since its last accepted message gets 421 4.7.0 and is closed";
+    refusals: u64 = "refusals", "POSTERN_REFUSALS", "replies", 1000, 1, 100_000,
+        "a client that had more senders, recipients and messages refused since its last accepted one gets 421 4.7.0";
     idle_commands: u64 = "idle-commands", "POSTERN_IDLE_COMMANDS", "commands", 100, 10, 10_000,
-        "after so many NOOP, VRFY, RSET, EHLO and HELO since the last accepted message each counts as an error";
+        "after so many NOOP, RSET, VRFY, HELP, EHLO and HELO since the last accepted message each counts as an error";
     command_time: Duration = "command-time", "POSTERN_COMMAND_TIME", "seconds", 300, 1, 3600,
         "a client that has not sent a whole command by then gets 421 4.4.2 and is closed";
     reply_time: Duration = "reply-time", "POSTERN_REPLY_TIME", "seconds", 60, 1, 3600,
@@ -95,6 +97,8 @@ limits! {
         "a client that sends nothing of its message for so long gets 421 4.4.2 and is closed";
     body_rate: u64 = "body-rate", "POSTERN_BODY_RATE", "octets a second", 500, 1, 1 << 20,
         "a message that comes more slowly, measured from DATA and after the first body-time, gets 421 4.4.2";
+    message_time: Duration = "message-time", "POSTERN_MESSAGE_TIME", "seconds", 3600, 60, 24 * 3600,
+        "a message that is not over by then, however fast it comes, gets 421 4.4.2 and its connection is closed";
     // The spool
     spool_size: u64 = "spool-size", "POSTERN_SPOOL_SIZE", "octets", 10 << 30, 256 << 20, 16 << 40,
         "when the spool takes more, new mail is answered 452 4.3.1 at MAIL";

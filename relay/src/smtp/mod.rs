@@ -6,5 +6,7 @@ pub mod body;
 pub mod command;
 pub mod line;
 pub mod reply;
+pub mod session;
+pub mod turn;
 
 pub use reply::Reply;

@@ -1,0 +1,360 @@
+//! One SMTP session, as a state machine: lines and answers go in, replies and questions come out (RFC 5321, section 4.1.4).
+//!
+//! It knows the order of commands and counts what a client does wrong. It decides nothing about mail: it asks, and an
+//! answer names its question by serial, so that a late one is recognised. It says `250` to a content only when it is given
+//! a receipt; in the relay the receipt's type is the spool's, which nothing else can make.
+//!
+//! After [`Next::Close`] nothing but another `Close` ever comes out.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::command::{self, Command, HeloName, Mail, Malformed};
+use super::reply::{Enhanced, Replies, Reply};
+pub use super::turn::{Answer, BodyEnd, Input, Next, Question, Serial, Stored};
+use super::{body, line};
+use crate::address::ForwardPath;
+
+/// How much a client may do wrong in one session.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Lines that are no command of ours, or out of order. The next is answered 421. An accepted message resets it.
+    pub errors: u64,
+    /// Senders, recipients and contents that were refused. The next is answered 421. An accepted message resets it.
+    pub refusals: u64,
+    /// Commands that carry no mail on (NOOP, RSET, VRFY, HELP, HELO, EHLO). Each further one counts as an error. An accepted
+    /// message resets it.
+    pub idle_commands: u64,
+}
+
+/// How the client introduced itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// What it calls itself.
+    pub name: HeloName,
+    /// By EHLO, not by HELO.
+    pub extended: bool,
+}
+
+/// See the module's description. `R` is the only proof on which a message is acknowledged.
+#[derive(Debug)]
+pub struct Session<R> {
+    hostname: Arc<str>,
+    limits: Limits,
+    phase: Phase,
+    serial: u32,
+    hello: Option<Hello>,
+    transaction: Option<Transaction>,
+    errors: u64,
+    refusals: u64,
+    idle_commands: u64,
+    draining: bool,
+    proof: PhantomData<fn(R)>,
+}
+
+#[derive(Debug, Default)]
+struct Transaction {
+    attempted: u64,
+    accepted: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    New,
+    Commands,
+    Asked(Asked),
+    Body,
+    Commit,
+    Closed,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Client,
+    Hello(Hello),
+    Sender,
+    Recipient,
+    Content,
+}
+
+impl<R: Stored> Session<R> {
+    /// Before the connection says anything. `hostname` is what we call ourselves.
+    pub fn new(hostname: Arc<str>, limits: Limits) -> Self {
+        Self {
+            hostname,
+            limits,
+            phase: Phase::New,
+            serial: 0,
+            hello: None,
+            transaction: None,
+            errors: 0,
+            refusals: 0,
+            idle_commands: 0,
+            draining: false,
+            proof: PhantomData,
+        }
+    }
+
+    /// How the client introduced itself, if it has.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.hello.as_ref()
+    }
+
+    /// Whether nothing would be lost if the connection ended now: no transaction, and nothing is being answered.
+    pub fn is_idle(&self) -> bool {
+        self.transaction.is_none() && matches!(self.phase, Phase::Commands)
+    }
+
+    /// Takes one input, adds replies to `out`, and says what is next.
+    pub fn step(&mut self, input: Input<'_, R>, out: &mut Replies) -> Next {
+        match (&self.phase, input) {
+            (Phase::Closed, _) => Next::Close,
+            (_, Input::Deadline) => {
+                self.close(Reply::new(421, Enhanced(4, 4, 2), "timeout, closing the connection"), out)
+            }
+            (_, Input::Draining) => self.drain(out),
+            (Phase::New, Input::Connected) => self.ask(Asked::Client, Question::Client),
+            (Phase::Commands, Input::Line(line)) => self.line(line, out),
+            (Phase::Commands, Input::LineTooLong) => {
+                self.error(Reply::new(500, Enhanced(5, 5, 2), "line too long"), out)
+            }
+            (Phase::Commands, Input::LineBroken(why)) => self.close(broken_line(why), out),
+            (Phase::Asked(_), Input::Answer(Serial(serial), answer)) if serial == self.serial => {
+                self.answered(answer, out)
+            }
+            (_, Input::Answer(..)) => Next::Unchanged, // to a question that is not open any more
+            (Phase::Body, Input::Body(end)) => self.body(end, out),
+            (Phase::Commit, Input::Accepted(receipt)) => self.accepted(&receipt, out),
+            (Phase::Commit, Input::Refused(reply)) => self.refused(reply, out),
+            _ => self.close(Reply::new(421, Enhanced(4, 3, 0), "internal error, closing the connection"), out),
+        }
+    }
+
+    fn line(&mut self, line: &[u8], out: &mut Replies) -> Next {
+        match command::parse(line) {
+            Ok(Command::Mail(mail)) => self.mail(mail, out),
+            Ok(Command::Rcpt(path)) => self.rcpt(path, out),
+            Ok(Command::Data) => self.data(out),
+            Ok(Command::Quit) => self.close(Reply::new(221, Enhanced(2, 0, 0), "closing the connection"), out),
+            Ok(idle) => self.idle(idle, out),
+            Err(malformed @ Malformed::OtherProtocol) => self.close(malformed.reply(), out),
+            Err(malformed) => self.error(malformed.reply(), out),
+        }
+    }
+
+    /// The commands that carry no mail on, at any time.
+    fn idle(&mut self, command: Command, out: &mut Replies) -> Next {
+        self.idle_commands += 1;
+        if self.idle_commands > self.limits.idle_commands {
+            self.errors += 1;
+            if self.errors > self.limits.errors {
+                return self.too_many(out);
+            }
+        }
+        let reply = match command {
+            Command::Ehlo(name) => return self.hello_from(Hello { name, extended: true }),
+            Command::Helo(name) => return self.hello_from(Hello { name, extended: false }),
+            Command::Vrfy => Reply::new(252, Enhanced(2, 5, 0), "not verified here; send it, and RCPT will tell"),
+            Command::Help => Reply::new(214, Enhanced(2, 0, 0), "see RFC 5321; this is a mail relay"),
+            Command::Rset => {
+                out.push(&Reply::new(250, Enhanced(2, 0, 0), "reset"));
+                return self.end_transaction(out);
+            }
+            _ => Reply::new(250, Enhanced(2, 0, 0), "ok"),
+        };
+        out.push(&reply);
+        self.ready(out)
+    }
+
+    fn hello_from(&mut self, hello: Hello) -> Next {
+        self.ask(Asked::Hello(hello), Question::Hello)
+    }
+
+    fn mail(&mut self, mail: Mail, out: &mut Replies) -> Next {
+        match (&self.hello, &self.transaction) {
+            (None, _) => self.error(Reply::new(503, Enhanced(5, 5, 1), "send EHLO first"), out),
+            (_, Some(_)) => self.error(Reply::new(503, Enhanced(5, 5, 1), "a transaction is open; RSET ends it"), out),
+            (Some(_), None) => self.ask(Asked::Sender, Question::Sender(mail)),
+        }
+    }
+
+    fn rcpt(&mut self, path: ForwardPath, out: &mut Replies) -> Next {
+        match &mut self.transaction {
+            None => self.error(Reply::new(503, Enhanced(5, 5, 1), "send MAIL first"), out),
+            Some(transaction) => {
+                transaction.attempted += 1;
+                self.ask(Asked::Recipient, Question::Recipient(path))
+            }
+        }
+    }
+
+    fn data(&mut self, out: &mut Replies) -> Next {
+        match &self.transaction {
+            None => self.error(Reply::new(503, Enhanced(5, 5, 1), "send MAIL first"), out),
+            Some(Transaction { attempted: 0, .. }) => {
+                self.error(Reply::new(503, Enhanced(5, 5, 1), "send RCPT first"), out)
+            }
+            Some(Transaction { accepted: 0, .. }) => {
+                self.error(Reply::new(554, Enhanced(5, 5, 1), "no valid recipients"), out)
+            }
+            Some(_) => {
+                out.push(&Reply::plain(354, "end with <CRLF>.<CRLF>"));
+                self.phase = Phase::Body;
+                Next::Body
+            }
+        }
+    }
+
+    fn ask(&mut self, asked: Asked, question: Question) -> Next {
+        self.serial = self.serial.wrapping_add(1);
+        self.phase = Phase::Asked(asked);
+        Next::Ask(Serial(self.serial), question)
+    }
+
+    fn answered(&mut self, answer: Answer, out: &mut Replies) -> Next {
+        let Phase::Asked(asked) = std::mem::replace(&mut self.phase, Phase::Commands) else {
+            return Next::Unchanged;
+        };
+        match (asked, answer) {
+            (Asked::Client, Answer::Yes) => {
+                out.push(&Reply::plain(220, format!("{} ESMTP Postern", self.hostname)));
+                self.ready(out)
+            }
+            (Asked::Client, Answer::No(reply)) => self.close(reply, out),
+            (Asked::Hello(hello), Answer::SizeMax(size)) => self.greet(hello, size, out),
+            (Asked::Sender, Answer::Yes) => {
+                self.transaction = Some(Transaction::default());
+                out.push(&Reply::new(250, Enhanced(2, 1, 0), "sender ok"));
+                self.ready(out)
+            }
+            (Asked::Recipient, Answer::Yes) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.accepted += 1;
+                }
+                out.push(&Reply::new(250, Enhanced(2, 1, 5), "recipient ok"));
+                self.ready(out)
+            }
+            (Asked::Content, Answer::Yes) => {
+                self.phase = Phase::Commit;
+                Next::Commit
+            }
+            (Asked::Sender | Asked::Recipient, Answer::No(reply)) => self.refusal(reply, out),
+            (Asked::Content, Answer::No(reply)) => self.refused(reply, out),
+            _ => self.close(Reply::new(421, Enhanced(4, 3, 0), "internal error, closing the connection"), out),
+        }
+    }
+
+    /// EHLO and HELO end an open transaction (RFC 5321, section 4.1.4).
+    fn greet(&mut self, hello: Hello, size_max: u64, out: &mut Replies) -> Next {
+        let extensions = match hello.extended {
+            true => format!("\nSIZE {size_max}\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES"),
+            false => String::new(),
+        };
+        out.push(&Reply::plain(250, format!("{}{extensions}", self.hostname)));
+        self.hello = Some(hello);
+        self.end_transaction(out)
+    }
+
+    fn body(&mut self, end: BodyEnd, out: &mut Replies) -> Next {
+        match end {
+            BodyEnd::Complete => self.ask(Asked::Content, Question::Content),
+            BodyEnd::TooLarge => self.refused(Reply::new(552, Enhanced(5, 3, 4), "message too large"), out),
+            BodyEnd::OverlongLine => {
+                self.refused(Reply::new(554, Enhanced(5, 6, 0), "a line of the message is too long"), out)
+            }
+            BodyEnd::Failed(reply) => self.refused(reply, out),
+            BodyEnd::Broken(why) => {
+                let what = match why {
+                    body::Broken::BareCr => "a CR without LF",
+                    body::Broken::BareLf => "an LF without CR",
+                    body::Broken::Nul => "a NUL",
+                };
+                self.close(
+                    Reply::new(521, Enhanced(5, 5, 2), format!("the message holds {what}; refused, closing")),
+                    out,
+                )
+            }
+        }
+    }
+
+    fn accepted(&mut self, receipt: &R, out: &mut Replies) -> Next {
+        (self.errors, self.refusals, self.idle_commands) = (0, 0, 0);
+        out.push(&Reply::new(250, Enhanced(2, 0, 0), format!("queued as {}", receipt.id())));
+        self.end_transaction(out)
+    }
+
+    /// A message was refused: its transaction is over.
+    fn refused(&mut self, reply: Reply, out: &mut Replies) -> Next {
+        self.transaction = None;
+        match self.refusal(reply, out) {
+            Next::Read => Next::Discard,
+            next => next,
+        }
+    }
+
+    fn refusal(&mut self, reply: Reply, out: &mut Replies) -> Next {
+        self.refusals += 1;
+        if self.refusals > self.limits.refusals {
+            return self.too_many(out);
+        }
+        out.push(&reply);
+        self.ready(out)
+    }
+
+    fn error(&mut self, reply: Reply, out: &mut Replies) -> Next {
+        self.errors += 1;
+        if self.errors > self.limits.errors {
+            return self.too_many(out);
+        }
+        out.push(&reply);
+        self.ready(out)
+    }
+
+    fn too_many(&mut self, out: &mut Replies) -> Next {
+        self.close(Reply::new(421, Enhanced(4, 7, 0), "too many errors, closing the connection"), out)
+    }
+
+    fn end_transaction(&mut self, out: &mut Replies) -> Next {
+        let open = self.transaction.take().is_some();
+        match self.ready(out) {
+            Next::Read if open => Next::Discard,
+            next => next,
+        }
+    }
+
+    /// Ready for a line, unless the relay is stopping and nothing is open.
+    fn ready(&mut self, out: &mut Replies) -> Next {
+        self.phase = Phase::Commands;
+        match self.draining && self.transaction.is_none() {
+            true => self.close(Reply::new(421, Enhanced(4, 3, 2), "shutting down"), out),
+            false => Next::Read,
+        }
+    }
+
+    fn drain(&mut self, out: &mut Replies) -> Next {
+        self.draining = true;
+        match self.is_idle() {
+            true => self.ready(out),
+            false => Next::Unchanged,
+        }
+    }
+
+    fn close(&mut self, reply: Reply, out: &mut Replies) -> Next {
+        out.push(&reply);
+        self.phase = Phase::Closed;
+        self.transaction = None;
+        Next::Close
+    }
+}
+
+fn broken_line(why: line::Broken) -> Reply {
+    let text = match why {
+        line::Broken::BareLineEnd => "a line ends in CRLF, and holds no CR or LF",
+        line::Broken::NotText => "this is an SMTP server",
+        line::Broken::Endless => "line too long",
+    };
+    Reply::new(521, Enhanced(5, 5, 2), text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+use super::*;
+use crate::queue_id::QueueId;
+
+struct Receipt;
+
+impl Stored for Receipt {
+    fn id(&self) -> QueueId {
+        QueueId::new(1_790_000_000_000, 7)
+    }
+}
+
+const LIMITS: Limits = Limits { errors: 20, refusals: 30, idle_commands: 100 };
+
+/// A client and a driver that says yes to all, but for addresses that begin with `no`.
+struct Talk {
+    session: Session<Receipt>,
+    next: Next,
+    said: String,
+    discarded: usize,
+}
+
+impl Talk {
+    fn begin() -> Self {
+        let session = Session::new("mx.test".into(), LIMITS);
+        let mut talk = Self { session, next: Next::Unchanged, said: String::new(), discarded: 0 };
+        talk.step(Input::Connected);
+        talk
+    }
+
+    /// One input, and all that the driver does until the session waits for the client again.
+    fn step(&mut self, input: Input<'_, Receipt>) -> &mut Self {
+        let mut replies = Replies::default();
+        let mut next = self.session.step(input, &mut replies);
+        loop {
+            let input = match &next {
+                Next::Ask(serial, question) => Input::Answer(*serial, answer(question)),
+                Next::Commit => Input::Accepted(Receipt),
+                Next::Discard => {
+                    self.discarded += 1;
+                    break;
+                }
+                Next::Unchanged => {
+                    next = self.next.clone();
+                    break;
+                }
+                Next::Read | Next::Body | Next::Close => break,
+            };
+            next = self.session.step(input, &mut replies);
+        }
+        self.next = next;
+        self.said = String::from_utf8(replies.as_bytes().to_vec()).unwrap();
+        self
+    }
+
+    fn line(&mut self, line: &str) -> &mut Self {
+        self.step(Input::Line(line.as_bytes()))
+    }
+
+    fn lines(&mut self, lines: &[&str]) -> &mut Self {
+        for line in lines {
+            self.line(line);
+        }
+        self
+    }
+
+    fn code(&self) -> u16 {
+        self.said.get(..3).map_or(0, |code| code.parse().unwrap())
+    }
+}
+
+fn answer(question: &Question) -> Answer {
+    let refused = Answer::No(Reply::new(550, Enhanced(5, 7, 1), "no"));
+    let text = match question {
+        Question::Hello => return Answer::SizeMax(1000),
+        Question::Client | Question::Content => return Answer::Yes,
+        Question::Sender(mail) => mail.sender.to_string(),
+        Question::Recipient(path) => path.to_string(),
+    };
+    if text.starts_with("<no") { refused } else { Answer::Yes }
+}
+
+/// The reference: for each state the code, and the state after it. N: no HELO yet, H: idle, M: after MAIL, R: after RCPT,
+/// X: closed. It knows nothing of the code above.
+const REFERENCE: &[(&str, [&str; 4])] = &[
+    ("HELO a", ["250 H", "250 H", "250 H", "250 H"]),
+    ("EHLO a", ["250 H", "250 H", "250 H", "250 H"]),
+    ("MAIL FROM:<a@b.test>", ["503 N", "250 M", "503 M", "503 R"]),
+    ("RCPT TO:<a@b.test>", ["503 N", "503 H", "250 R", "250 R"]),
+    ("DATA", ["503 N", "503 H", "503 M", "354 H"]),
+    ("RSET", ["250 N", "250 H", "250 H", "250 H"]),
+    ("NOOP", ["250 N", "250 H", "250 M", "250 R"]),
+    ("VRFY a", ["252 N", "252 H", "252 M", "252 R"]),
+    ("HELP", ["214 N", "214 H", "214 M", "214 R"]),
+    ("QUIT", ["221 X", "221 X", "221 X", "221 X"]),
+    ("STARTTLS", ["502 N", "502 H", "502 M", "502 R"]),
+    ("AUTH PLAIN AGEAYg==", ["502 N", "502 H", "502 M", "502 R"]),
+    ("BDAT 10 LAST", ["502 N", "502 H", "502 M", "502 R"]),
+    ("EXPN a", ["502 N", "502 H", "502 M", "502 R"]),
+    ("ETRN a", ["502 N", "502 H", "502 M", "502 R"]),
+    ("XCLIENT NAME=a", ["500 N", "500 H", "500 M", "500 R"]),
+    ("XFORWARD NAME=a", ["500 N", "500 H", "500 M", "500 R"]),
+    ("garbage", ["500 N", "500 H", "500 M", "500 R"]),
+    ("GET / HTTP/1.1", ["521 X", "521 X", "521 X", "521 X"]),
+];
+
+#[test]
+fn every_command_in_every_state_to_depth_three_does_as_the_reference_says() {
+    let mut played = 0;
+    for index in 0..REFERENCE.len().pow(3) {
+        for start in [
+            &[][..],
+            &["EHLO a"][..],
+            &["EHLO a", "MAIL FROM:<a@b.test>"],
+            &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b.test>"],
+        ] {
+            let mut talk = Talk::begin();
+            let mut state = start.len();
+            talk.lines(start);
+            for command in [index % 19, index / 19 % 19, index / 361] {
+                let (line, row) = REFERENCE[command];
+                let (code, after) = row[state].split_once(' ').unwrap();
+                assert_eq!(talk.line(line).code().to_string(), code, "{line} in state {state} of {start:?}, {index}");
+                assert_eq!(talk.next == Next::Close, after == "X", "{line}");
+                if after == "X" {
+                    break;
+                }
+                if talk.next == Next::Body {
+                    assert_eq!(talk.step(Input::Body(BodyEnd::Complete)).code(), 250);
+                }
+                state = "NHMR".find(after).unwrap();
+                played += 1;
+            }
+        }
+    }
+    assert!(played > 50_000, "{played}");
+}
+
+#[test]
+fn offers_its_extensions_after_ehlo_and_none_after_helo() {
+    let mut talk = Talk::begin();
+    assert_eq!(talk.said, "220 mx.test ESMTP Postern\r\n");
+    assert_eq!(talk.line("HELO a").said, "250 mx.test\r\n");
+    assert!(talk.session.hello().is_some_and(|hello| !hello.extended));
+    assert_eq!(
+        talk.line("EHLO a").said,
+        "250-mx.test\r\n250-SIZE 1000\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
+    );
+    assert!(talk.session.hello().is_some_and(|hello| hello.extended));
+}
+
+#[test]
+fn a_message_is_acknowledged_by_the_name_of_its_receipt() {
+    let mut talk = Talk::begin();
+    talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"]);
+    assert_eq!((talk.code(), &talk.next), (354, &Next::Body));
+    assert_eq!(talk.step(Input::Body(BodyEnd::Complete)).said, format!("250 2.0.0 queued as {}\r\n", Receipt.id()));
+    assert_eq!((&talk.next, talk.session.is_idle()), (&Next::Discard, true));
+    assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 503);
+}
+
+#[test]
+fn a_refused_message_ends_its_transaction() {
+    for (end, code) in [
+        (BodyEnd::TooLarge, "552 5.3.4"),
+        (BodyEnd::OverlongLine, "554 5.6.0"),
+        (BodyEnd::Failed(Reply::new(452, Enhanced(4, 3, 1), "full")), "452 4.3.1"),
+    ] {
+        let mut talk = Talk::begin();
+        talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"]).step(Input::Body(end));
+        assert!(talk.said.starts_with(code), "{}", talk.said);
+        assert_eq!((&talk.next, talk.discarded), (&Next::Discard, 1));
+        assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 503);
+        assert_eq!(talk.line("DATA").code(), 503);
+        assert_eq!(talk.line("MAIL FROM:<a@b.test>").code(), 250);
+    }
+}
+
+#[test]
+fn a_broken_body_closes_and_nothing_after_it_is_heard() {
+    for why in [body::Broken::BareCr, body::Broken::BareLf, body::Broken::Nul] {
+        let mut talk = Talk::begin();
+        talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"])
+            .step(Input::Body(BodyEnd::Broken(why)));
+        assert!(talk.said.starts_with("521 5.5.2") && talk.next == Next::Close, "{}", talk.said);
+        assert_eq!(talk.line("MAIL FROM:<a@b.test>").said, "");
+        assert_eq!(talk.next, Next::Close);
+    }
+}
+
+#[test]
+fn refused_recipients_leave_no_content_to_send() {
+    let mut talk = Talk::begin();
+    talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<no@b.test>"]);
+    assert_eq!(talk.code(), 550);
+    assert_eq!(talk.line("DATA").said, "554 5.5.1 no valid recipients\r\n");
+    assert_eq!(talk.lines(&["RCPT TO:<a@b.test>", "DATA"]).code(), 354);
+}
+
+#[test]
+fn a_refused_sender_opens_no_transaction() {
+    let mut talk = Talk::begin();
+    assert_eq!(talk.lines(&["EHLO a", "MAIL FROM:<no@b.test>"]).code(), 550);
+    assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 503);
+    assert_eq!(talk.line("MAIL FROM:<a@b.test>").code(), 250);
+}
+
+#[test]
+fn rset_and_ehlo_discard_an_open_transaction() {
+    for line in ["RSET", "EHLO a", "HELO a"] {
+        let mut talk = Talk::begin();
+        talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", line]);
+        assert_eq!((talk.code(), &talk.next, talk.discarded), (250, &Next::Discard, 1), "{line}");
+    }
+}
+
+#[test]
+fn a_late_answer_is_recognised() {
+    let (mut replies, mut session) = (Replies::default(), Session::<Receipt>::new("mx.test".into(), LIMITS));
+    let Next::Ask(first, Question::Client) = session.step(Input::Connected, &mut replies) else { panic!() };
+    session.step(Input::Answer(first, Answer::Yes), &mut replies);
+    let Next::Ask(second, _) = session.step(Input::Line(b"EHLO a"), &mut replies) else { panic!() };
+    assert_eq!(session.step(Input::Answer(first, Answer::Yes), &mut replies), Next::Unchanged);
+    assert_eq!(session.step(Input::Answer(second, Answer::SizeMax(1)), &mut replies), Next::Read);
+    assert_eq!(session.step(Input::Answer(second, Answer::SizeMax(1)), &mut replies), Next::Unchanged);
+}
+
+#[test]
+fn a_receipt_that_nobody_asked_for_is_no_acknowledgement() {
+    let mut talk = Talk::begin();
+    talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>"]).step(Input::Accepted(Receipt));
+    assert_eq!((talk.code(), &talk.next), (421, &Next::Close));
+}
+
+#[test]
+fn errors_and_refusals_are_borne_up_to_their_limits() {
+    let mut talk = Talk::begin();
+    for _ in 0..LIMITS.errors {
+        assert_eq!(talk.line("garbage").code(), 500);
+    }
+    assert_eq!(talk.line("garbage").said, "421 4.7.0 too many errors, closing the connection\r\n");
+    assert_eq!(talk.next, Next::Close);
+
+    let mut talk = Talk::begin();
+    talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>"]);
+    for _ in 0..LIMITS.refusals {
+        assert_eq!(talk.line("RCPT TO:<no@b.test>").code(), 550);
+    }
+    assert_eq!((talk.line("RCPT TO:<no@b.test>").code(), &talk.next), (421, &Next::Close));
+
+    let mut talk = Talk::begin();
+    for _ in 0..LIMITS.idle_commands + LIMITS.errors {
+        assert_eq!(talk.line("NOOP").code(), 250);
+    }
+    assert_eq!((talk.line("NOOP").code(), &talk.next), (421, &Next::Close));
+}
+
+#[test]
+fn an_accepted_message_forgives_what_was_before() {
+    let mut talk = Talk::begin();
+    talk.line("EHLO a");
+    for _ in 0..3 {
+        talk.lines(&["garbage"; 15]).lines(&["MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>"]);
+        talk.lines(&["RCPT TO:<no@b.test>"; 25]).line("DATA");
+        assert_eq!(talk.step(Input::Body(BodyEnd::Complete)).code(), 250);
+    }
+}
+
+#[test]
+fn draining_closes_the_idle_and_lets_a_transaction_finish() {
+    let mut talk = Talk::begin();
+    talk.line("EHLO a").step(Input::Draining);
+    assert_eq!((talk.said.get(..9), &talk.next), (Some("421 4.3.2"), &Next::Close));
+
+    let mut talk = Talk::begin();
+    talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>"]).step(Input::Draining);
+    assert_eq!((talk.said.as_str(), &talk.next), ("", &Next::Read));
+    talk.lines(&["RCPT TO:<a@b.test>", "DATA"]);
+    assert_eq!(talk.step(Input::Draining).next, Next::Body);
+    talk.step(Input::Body(BodyEnd::Complete));
+    assert!(talk.said.starts_with("250 2.0.0 queued") && talk.said.ends_with("421 4.3.2 shutting down\r\n"));
+    assert_eq!(talk.next, Next::Close);
+}
+
+#[test]
+fn a_deadline_closes_in_every_phase() {
+    for lines in [&[][..], &["EHLO a"], &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA"]] {
+        let mut talk = Talk::begin();
+        talk.lines(lines).step(Input::Deadline);
+        assert_eq!((talk.said.get(..9), &talk.next), (Some("421 4.4.2"), &Next::Close));
+    }
+}
+
+#[test]
+fn lines_that_are_none_are_refused() {
+    let mut talk = Talk::begin();
+    assert_eq!((talk.step(Input::LineTooLong).code(), &talk.next), (500, &Next::Read));
+    assert_eq!((talk.step(Input::LineBroken(line::Broken::BareLineEnd)).code(), &talk.next), (521, &Next::Close));
+}

@@ -1,0 +1,102 @@
+//! What a [`super::session::Session`] is told, and what it says is next: the seam between protocol and driver.
+
+use super::command::Mail;
+use super::reply::Reply;
+use super::{body, line};
+use crate::address::ForwardPath;
+use crate::queue_id::QueueId;
+
+/// Which question is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serial(pub(super) u32);
+
+/// What has happened.
+#[derive(Debug)]
+pub enum Input<'a, R> {
+    /// The connection stands. Once, before anything else.
+    Connected,
+    /// A line, without its CRLF.
+    Line(&'a [u8]),
+    /// A line that was too long, and was not kept.
+    LineTooLong,
+    /// What came is no line, and there is no way to find the next one.
+    LineBroken(line::Broken),
+    /// The answer to a question.
+    Answer(Serial, Answer),
+    /// The content after DATA is over.
+    Body(BodyEnd),
+    /// The message is safe.
+    Accepted(R),
+    /// The message could not be made safe.
+    Refused(Reply),
+    /// The client took too long.
+    Deadline,
+    /// The relay is stopping.
+    Draining,
+}
+
+/// How the content after DATA ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// At its true end, and all of it was kept.
+    Complete,
+    /// At its true end, but it was larger than allowed.
+    TooLarge,
+    /// At its true end, but a line of it was longer than allowed.
+    OverlongLine,
+    /// At its true end, but it could not be kept.
+    Failed(Reply),
+    /// It is broken, and its end cannot be known.
+    Broken(body::Broken),
+}
+
+/// What the driver is to do next, after it has queued the replies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Give the next line.
+    Read,
+    /// Answer a question; nothing else until then, but for a deadline or draining.
+    Ask(Serial, Question),
+    /// Send the replies, then read the content and tell how it ended.
+    Body,
+    /// Make the message safe, and tell whether it is.
+    Commit,
+    /// Forget the transaction, then give the next line.
+    Discard,
+    /// Go on with what was asked for before.
+    Unchanged,
+    /// Send the replies and close the connection.
+    Close,
+}
+
+/// What only the settings and the resources know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// May this client talk to us at all? [`Answer::Yes`] or [`Answer::No`].
+    Client,
+    /// How large may a message be? [`Answer::SizeMax`].
+    Hello,
+    /// May this sender send? A `Yes` opens a transaction.
+    Sender(Mail),
+    /// Is this recipient taken?
+    Recipient(ForwardPath),
+    /// Is the content taken, which has come completely?
+    Content,
+}
+
+/// See [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Refused, with what the client is told.
+    No(Reply),
+    /// In octets.
+    SizeMax(u64),
+}
+
+/// Proof that a message is safe.
+pub trait Stored {
+    /// Its name in the spool.
+    fn id(&self) -> QueueId;
+}

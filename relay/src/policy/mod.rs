@@ -1,9 +1,23 @@
 //! Every decision about a message, in the order of the API's "Meaning of a decision". Pure: settings and facts in, a
 //! [`Decision`] out, which names the object and the field that made it. The server, and whoever explains, ask the same
 //! questions here.
+//!
+//! Nothing here accepts when in doubt: what cannot be known now is answered 451, and all that no rule lets through is
+//! answered `550 5.7.1 relaying denied`.
+
+pub mod client;
+pub mod limits;
+pub mod names;
+mod parts;
+pub mod recipient;
+mod rules;
+pub mod sender;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use parts::{Domain, Inbound, Outbound, Parts, Policy};
+pub use rules::Rules;
 
 use crate::address::{Mailbox, ReversePath};
 use crate::smtp::Reply;
@@ -15,22 +29,41 @@ pub struct Decision {
     pub refusal: Option<Reply>,
     /// A word for the log and the metrics: `relaying-denied`, `unknown-recipient`, `accepted`, …
     pub rule: &'static str,
-    /// The object that decided, `RelayDomain/contoso`, and its field, `spec.recipients`. Absent: a rule of the relay itself.
+    /// The object that decided and its field, `RelayDomain/contoso spec.recipients`; for what is missing also which
+    /// reference. Absent: a rule of the relay itself.
     pub object: Option<Arc<str>>,
 }
 
-/// What is known of a transaction between MAIL and the end of its content.
+impl Decision {
+    fn accept(object: Option<Arc<str>>) -> Self {
+        Self { refusal: None, rule: "accepted", object }
+    }
+
+    fn refuse(rule: &'static str, reply: Reply, object: Option<Arc<str>>) -> Self {
+        Self { refusal: Some(reply), rule, object }
+    }
+
+    /// Whether the client may go on.
+    pub fn is_accepted(&self) -> bool {
+        self.refusal.is_none()
+    }
+}
+
+/// What is known of a transaction between MAIL and the end of its content. Made by [`Rules::mail`].
 #[derive(Clone, Debug)]
 pub struct Transaction {
-    /// The connected client.
+    /// The connected client; IPv4 when it came as an IPv4-mapped IPv6 address.
     pub client: IpAddr,
+    /// Our own address that it connected to: `postmaster@[this]` is ours.
+    pub local: IpAddr,
     /// The sender as MAIL named it.
     pub sender: ReversePath,
     /// The SIZE that MAIL declared (RFC 1870).
     pub declared_size: Option<u64>,
     /// By which right it may go on; at the null sender of a source, the domain is found only in header From.
     pub party: Party,
-    /// The policy that the first accepted recipient fixed: an index into the rules.
+    /// The policy that holds: an outsider's is fixed by the first accepted recipient, a source's by its domain. An index
+    /// into the rules that made it.
     pub policy: Option<usize>,
     /// Those accepted so far, as they will stand in the envelope.
     pub recipients: Vec<Mailbox>,
@@ -41,9 +74,9 @@ pub struct Transaction {
 pub enum Party {
     /// Anyone.
     Outsider,
-    /// In the sources of these hosts that may send as the sender's domain.
+    /// In the sources of these hosts; with a domain, those of them that may send as it.
     Source {
-        /// Names of host sections.
+        /// Names of host sections, sorted.
         hosts: Vec<Arc<str>>,
         /// The domain of ours that it sends as; `None` for the null sender until header From is seen.
         domain: Option<Arc<str>>,
@@ -60,3 +93,6 @@ pub struct ContentFacts {
     /// The domain of each address in header From, lower-case A-labels.
     pub from_domains: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

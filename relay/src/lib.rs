@@ -14,6 +14,7 @@ pub mod address;
 pub mod client;
 pub mod config;
 pub mod envelope;
+pub mod header;
 pub mod limits;
 pub mod metrics;
 pub mod policy;

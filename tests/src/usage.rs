@@ -1,0 +1,72 @@
+//! What a process costs, from `/proc` (proc(5)).
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// The unit of `/proc/PID/stat`'s times: `USER_HZ`, 100 on every architecture that we build for.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory now, octets (`VmRSS`).
+    pub resident: u64,
+    /// The most that it ever was, octets (`VmHWM`).
+    pub resident_peak: u64,
+    /// Time on a processor, in user and in system mode, to a hundredth of a second.
+    pub cpu: Duration,
+}
+
+/// Reads it.
+///
+/// # Errors
+/// When there is no such process.
+pub fn of(pid: u32) -> Result<Usage> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    Ok(Usage {
+        resident: kibibytes(&status, "VmRSS:")?,
+        resident_peak: kibibytes(&status, "VmHWM:")?,
+        cpu: cpu(&stat)?,
+    })
+}
+
+fn kibibytes(status: &str, field: &str) -> Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}
+
+/// Fields 14 and 15; the second field is a name that may hold spaces and parentheses.
+fn cpu(stat: &str) -> Result<Duration> {
+    let (_, rest) = stat.rsplit_once(')').context("/proc/PID/stat has a name in parentheses")?;
+    let mut times = rest.split_whitespace().skip(11).map(str::parse::<u64>);
+    let user = times.next().context("/proc/PID/stat has a utime")??;
+    let system = times.next().context("/proc/PID/stat has a stime")??;
+    Ok(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::now;
+
+    #[test]
+    fn reads_times_behind_a_name_with_parentheses() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1000 0 0 0 150 25 0 0 20 0 1 0 100 1 1";
+        assert_eq!(cpu(stat).unwrap(), Duration::from_millis(1750));
+    }
+
+    #[test]
+    fn sees_what_this_process_uses() {
+        let before = of(std::process::id()).unwrap();
+        let memory = std::hint::black_box(vec![1_u8; 32 << 20]);
+        let begun = now();
+        while begun.elapsed() < Duration::from_millis(100) {}
+        let after = of(std::process::id()).unwrap();
+        assert!(after.resident >= before.resident + (24 << 20), "{before:?} {after:?}");
+        assert!(after.cpu >= before.cpu + Duration::from_millis(50), "{before:?} {after:?}");
+        drop(memory);
+    }
+}

@@ -11,6 +11,7 @@
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
 
 pub mod address;
+pub mod bounce;
 pub mod client;
 pub mod config;
 pub mod envelope;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod policy;
 pub mod queue_id;
 pub mod route;
+pub mod schedule;
 pub mod shutdown;
 pub mod smtp;
 pub mod spool;

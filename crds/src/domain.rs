@@ -16,13 +16,33 @@ use crate::status::DomainStatus;
     namespaced,
     shortname = "rd",
     status = "DomainStatus",
+    printcolumn(name = "Domains", type_ = "string", json_path = ".spec.domains"),
+    printcolumn(name = "Deliver to", type_ = "string", json_path = ".status.summary.deliverTo"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Relays", type_ = "string", json_path = ".status.summary.relays"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = "1"
+    ),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RelayDomainSpec {
     /// The domain names: `example.com` for exactly that name, `*.example.com` for every subdomain but not the parent.
+    #[schemars(schema_with = "crate::rule::domain_names")]
     pub domains: Vec<String>,
     /// The RelayHosts to which mail for these domains is handed.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub deliver_to: Vec<NextHop>,
     /// Which recipients exist. Accepting everything must be said.
     pub recipients: Recipients,
@@ -40,13 +60,23 @@ pub struct RelayDomainSpec {
 /// Which recipients of the domains exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = ("self.mode != 'Verify' || (has(self.verify) && size(self.verify) > 0)",
+        "mode Verify needs to know where recipients are known: \
+         verify: [{list: {addresses: [postmaster@example.com]}}]"),
+    validation = ("self.mode != 'AcceptAll' || !has(self.verify)",
+        "mode AcceptAll asks nobody: remove verify, or say mode: Verify")
+)]
 pub struct Recipients {
     /// Whether recipients are verified.
     pub mode: RecipientMode,
     /// Where recipients are known, asked in order: the first that knows the address decides. Only with mode Verify.
+    #[schemars(length(max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verify: Vec<Verifier>,
     /// One character after which a local part is detail: with `+`, bob+news@ is looked up as such, then as bob@.
+    #[schemars(schema_with = "crate::rule::delimiter")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subaddress_delimiter: Option<String>,
 }
@@ -63,6 +93,8 @@ pub enum RecipientMode {
 /// One place that knows recipients: exactly one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = ("has(self.list)",
+    "exactly one of list must be set, such as list: {addresses: [postmaster@example.com]}"))]
 pub struct Verifier {
     /// Addresses, here or in ConfigMaps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,11 +104,17 @@ pub struct Verifier {
 /// Addresses, here or in ConfigMaps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "(has(self.addresses) && size(self.addresses) > 0) || (has(self.configMapRefs) && size(self.configMapRefs) > 0)",
+    "an empty list knows nobody: give addresses, configMapRefs or both"))]
 pub struct RecipientList {
     /// Addresses that exist.
+    #[schemars(schema_with = "crate::rule::addresses")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
     /// Keys of ConfigMaps that hold one address a line; empty lines and what follows a `#` are ignored.
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config_map_refs: Vec<KeyRef>,
 }
@@ -86,19 +124,28 @@ pub struct RecipientList {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bounces {
     /// The RelayHosts that take notifications for the rest of the world.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub via: Vec<NextHop>,
 }
 
 /// Mail from the domains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = ("has(self.via) && size(self.via) > 0",
+    "via is required, because mail cannot leave by the recipients' MX yet: \
+     name the RelayHost that takes outgoing mail, via: [{name: smarthost}]"))]
 pub struct Outbound {
     /// The RelayHosts whose `sources` may send as these domains.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub hosts: Vec<HostRef>,
     /// To whom they may send. Default: Any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<OutboundRecipients>,
     /// The smarthosts that take outgoing mail. Required for now: mail cannot leave by the recipients' MX yet.
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<NextHop>,
 }

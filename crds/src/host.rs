@@ -18,11 +18,34 @@ use crate::status::HostStatus;
     namespaced,
     shortname = "rh",
     status = "HostStatus",
+    printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.endpoints[0].host.address"),
+    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Relays", type_ = "string", json_path = ".status.summary.relays"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = "1"
+    ),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "(has(self.endpoints) && size(self.endpoints) > 0) || (has(self.sources) && size(self.sources) > 0)",
+    "a host without endpoints and sources is good for nothing: give endpoints if mail is handed to it, \
+     sources if it may relay"))]
 pub struct RelayHostSpec {
     /// How mail is handed to it: equal, shared round robin. Absent: it is only a source.
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
     /// How connections to it are protected.
@@ -35,6 +58,8 @@ pub struct RelayHostSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
     /// From where it may relay. Absent: from nowhere.
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<HostListEntry>,
 }
@@ -42,6 +67,8 @@ pub struct RelayHostSpec {
 /// One way to reach the host: exactly one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = ("has(self.host)",
+    "exactly one of host must be set, such as host: {address: 10.20.0.11, port: 25}"))]
 pub struct Endpoint {
     /// An address and a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,8 +80,10 @@ pub struct Endpoint {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HostPort {
     /// An IP address or a DNS name.
+    #[schemars(schema_with = "crate::rule::target")]
     pub address: String,
     /// 1 to 65535. Default: 25.
+    #[schemars(range(min = 1, max = 65535))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
 }
@@ -62,6 +91,15 @@ pub struct HostPort {
 /// How connections to the host are protected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = ("!has(self.handshake) || self.handshake != 'None' || \
+        !has(self.verification) || self.verification == 'Opportunistic'",
+        "handshake None is plain text, which is neither Required nor Verified: remove handshake or verification"),
+    validation = ("!has(self.handshake) || self.handshake != 'None' || !has(self.serverName)",
+        "handshake None has no certificate with a name: remove handshake or serverName"),
+    validation = ("!has(self.caSecretRef) || (has(self.verification) && self.verification == 'Verified')",
+        "caSecretRef is only looked at with verification: Verified; say so, or remove caSecretRef")
+)]
 pub struct Tls {
     /// When TLS begins. Default: STARTTLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +108,7 @@ pub struct Tls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
     /// The name sent as SNI and looked for in the certificate. Default: the endpoint's address.
+    #[schemars(schema_with = "crate::rule::server_name")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
     /// The key of a Secret with the CAs to trust, PEM. Default: the public CAs.
@@ -103,6 +142,7 @@ pub enum Verification {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Queue {
     /// Mail that could not be delivered for so long is returned to its sender. Default: 120h.
+    #[schemars(schema_with = "crate::rule::lifetime")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Duration>,
 }

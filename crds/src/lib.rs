@@ -6,18 +6,25 @@
 //! A kind says what may be written; whether what it refers to exists is only known to the operator, which answers with
 //! the [`condition`]s.
 #![deny(missing_docs)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "printer columns are alike, and a type of equal columns is not a mistake"
+)]
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside a function to read its schema")]
 
 pub mod condition;
+mod definition;
 pub mod domain;
 pub mod duration;
 pub mod host;
 pub mod host_list;
 pub mod policy;
 pub mod reference;
+mod rule;
 pub mod size;
 pub mod status;
 
+pub use definition::all;
 pub use domain::{RelayDomain, RelayDomainSpec};
 pub use duration::Duration;
 pub use host::{RelayHost, RelayHostSpec};

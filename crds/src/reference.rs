@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NextHop {
     /// The name of a RelayHost of this namespace. It needs `endpoints`.
+    #[schemars(schema_with = "crate::rule::object_name")]
     pub name: String,
     /// As in MX records: the lowest is tried first, equal ones share. Default: 10.
+    #[schemars(range(min = 0, max = 65535))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preference: Option<u16>,
 }
@@ -19,6 +21,7 @@ pub struct NextHop {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HostRef {
     /// The name of a RelayHost of this namespace. It needs `sources`.
+    #[schemars(schema_with = "crate::rule::object_name")]
     pub name: String,
 }
 
@@ -27,6 +30,7 @@ pub struct HostRef {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyRef {
     /// The name of a FilterPolicy of this namespace.
+    #[schemars(schema_with = "crate::rule::object_name")]
     pub name: String,
 }
 
@@ -35,7 +39,9 @@ pub struct PolicyRef {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyRef {
     /// The name of the object in this namespace.
+    #[schemars(schema_with = "crate::rule::object_name")]
     pub name: String,
     /// The key in its data.
+    #[schemars(schema_with = "crate::rule::data_key")]
     pub key: String,
 }

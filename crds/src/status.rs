@@ -16,6 +16,7 @@ pub struct DomainStatus {
     pub summary: Option<DomainSummary>,
     /// One for each type, see `condition`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
@@ -32,6 +33,7 @@ pub struct HostStatus {
     pub summary: Option<Summary>,
     /// One for each type, see `condition`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
@@ -48,6 +50,7 @@ pub struct PolicyStatus {
     pub summary: Option<Summary>,
     /// One for each type, see `condition`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }

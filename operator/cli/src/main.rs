@@ -1,1 +1,33 @@
-fn main() {}
+//! The program `postern`, also installed as `kubectl-postern`: one file for each subcommand, wired here.
+//!
+//! The only place where the operator's half and the relay's half meet. Errors go to standard error with exit code 1;
+//! what a subcommand is asked for goes to standard output.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod crds;
+
+/// Postern, the mail relay of a DMZ: a few YAML files say whose mail passes and where it goes.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Crds(crds::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Crds(args) => crds::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -61,10 +61,8 @@ vocabulary! {
         Invalid,
         /// Accepted, False, or PartiallyInvalid, True: another, older object holds all, or some, of its names.
         Conflicted,
-        /// Accepted, False: the settings are full; it keeps its last good part or stays out.
-        SettingsFull,
-        /// Accepted, False: an object of a name that the operator must write exists and is not the operator's.
-        NameTaken,
+        /// PartiallyInvalid, True: a DNS name has no known address, so the network path to it is closed.
+        AddressUnknown,
 
         /// ResolvedRefs, False: a RelayHost that is named does not exist.
         HostNotFound,
@@ -93,6 +91,10 @@ vocabulary! {
         RelayTooOld,
         /// Programmed, False: the DMZ is paused by its annotation; the last good settings stay.
         Paused,
+        /// Programmed, False: the settings are too large to be published; the last good ones stay.
+        SettingsFull,
+        /// Programmed, False: an object of a name that the operator must write exists and is not the operator's.
+        NameTaken,
 
         /// Ready, False: `Accepted` is not True.
         NotAccepted,

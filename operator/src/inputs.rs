@@ -1,0 +1,283 @@
+//! All that one reconcile of one namespace knows: plain data, gathered beforehand. No client, no clock.
+//!
+//! Whoever fills it in (the operator from its caches, the cli from files) decides nothing. The same objects give the same
+//! Inputs in both; the cli makes up what only an API server knows (uid, generation, age) and has no anchor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use postern_crds::{FilterPolicySpec, RelayDomainSpec, RelayHostSpec};
+use postern_wire::{Snapshot, Status};
+
+/// One DMZ as it is.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Where the settings will be in force.
+    pub place: Place,
+    /// The namespace: one DMZ.
+    pub namespace: String,
+    /// The namespace of the operator's own pods, which alone may ask the relays' status port.
+    pub operator_namespace: String,
+    /// Every RelayDomain, in any order.
+    pub domains: Vec<Object<RelayDomainSpec>>,
+    /// Every RelayHost, in any order.
+    pub hosts: Vec<Object<RelayHostSpec>>,
+    /// Every FilterPolicy, in any order.
+    pub policies: Vec<Object<FilterPolicySpec>>,
+    /// The data of ConfigMaps by name: at least those that [`config_maps_named`] gives.
+    pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// Secrets by name: at least those that [`secrets_named`] gives.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Why the namespace could not be read (403): one sentence. Then nothing is written, and each object's status says so.
+    pub unreadable: Option<String>,
+    /// The relay workload. In a cluster nothing but status is written without it.
+    pub anchor: Option<Anchor>,
+    /// What the relays were last told. `None`: nothing yet, or it cannot be read.
+    pub published: Option<Published>,
+    /// Objects that exist under a name that the operator writes ([`crate::render::is_reserved`]) without its label.
+    pub foreign: BTreeSet<Written>,
+    /// The addresses of the DNS names that [`names_to_resolve`] gives: every answer that is still to be believed.
+    pub names: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Addresses that are never a target: the API server's.
+    pub refused_targets: BTreeSet<IpAddr>,
+}
+
+impl Inputs {
+    /// An empty DMZ.
+    pub fn new(place: Place, namespace: impl Into<String>, operator_namespace: impl Into<String>) -> Self {
+        Self {
+            place,
+            namespace: namespace.into(),
+            operator_namespace: operator_namespace.into(),
+            domains: Vec::new(),
+            hosts: Vec::new(),
+            policies: Vec::new(),
+            config_maps: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            unreadable: None,
+            anchor: None,
+            published: None,
+            foreign: BTreeSet::new(),
+            names: BTreeMap::new(),
+            refused_targets: BTreeSet::new(),
+        }
+    }
+
+    /// The ConfigMaps that some object refers to.
+    pub fn config_maps_named(&self) -> BTreeSet<&str> {
+        let specs = self.domains.iter().filter_map(|object| object.spec.as_ref().ok());
+        let lists = specs.flat_map(|spec| &spec.recipients.verify).filter_map(|verifier| verifier.list.as_ref());
+        lists.flat_map(|list| &list.config_map_refs).map(|reference| reference.name.as_str()).collect()
+    }
+
+    /// The Secrets that some object refers to.
+    pub fn secrets_named(&self) -> BTreeSet<&str> {
+        let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
+        let references = specs.filter_map(|spec| spec.tls.as_ref()?.ca_secret_ref.as_ref());
+        references.map(|reference| reference.name.as_str()).collect()
+    }
+
+    /// The DNS names that stand as endpoints, as keys of [`Inputs::names`]: A-labels, also those of last good parts.
+    pub fn names_to_resolve(&self) -> BTreeSet<String> {
+        let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
+        let written = specs.flat_map(|spec| &spec.endpoints).filter_map(|endpoint| endpoint.host.as_ref());
+        let kept = self.published.iter().flat_map(|published| &published.snapshot.hosts);
+        let kept = kept.flat_map(|section| &section.spec.endpoints).map(|endpoint| endpoint.address.as_str());
+        written
+            .map(|host| host.address.as_str())
+            .chain(kept)
+            .filter(|address| address.parse::<IpAddr>().is_err())
+            .filter_map(|address| crate::resolve::name::host_name(address).ok())
+            .collect()
+    }
+}
+
+/// Where the settings will be in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In relay pods of a cluster: loopback, link-local and the API server are refused as targets.
+    Cluster,
+    /// In a relay beside the one who started it: such targets are taken, with a warning.
+    Offline,
+}
+
+/// The three kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Whose mail passes, and where it goes.
+    RelayDomain,
+    /// A mail server that the DMZ talks with.
+    RelayHost,
+    /// What is let through.
+    FilterPolicy,
+}
+
+impl Kind {
+    /// The `kind` of its manifests, and of [`postern_wire::status::Object`].
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RelayDomain => "RelayDomain",
+            Self::RelayHost => "RelayHost",
+            Self::FilterPolicy => "FilterPolicy",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One object of the namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its `metadata.name`.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// A reference.
+    pub fn new(kind: Kind, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+}
+
+/// `RelayDomain/contoso`, as logs and the relay's decisions write it.
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// A custom resource.
+#[derive(Clone, Debug)]
+pub struct Object<S> {
+    /// What every object has.
+    pub meta: Meta,
+    /// What was written, or why the types cannot decode it.
+    pub spec: Result<S, String>,
+    /// The conditions of its status now, also of an object that cannot be decoded: without them each status would carry a
+    /// new `lastTransitionTime`, and so be written again and again.
+    pub conditions: Vec<Condition>,
+}
+
+/// What every object has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// `metadata.name`
+    pub name: String,
+    /// `metadata.uid`
+    pub uid: String,
+    /// `metadata.generation`
+    pub generation: i64,
+    /// `metadata.creationTimestamp`: of two objects that claim one name, the older has it.
+    pub created: Timestamp,
+}
+
+impl From<&ObjectMeta> for Meta {
+    fn from(meta: &ObjectMeta) -> Self {
+        Self {
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        }
+    }
+}
+
+/// A Secret that users wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secret {
+    /// `metadata.uid` and `metadata.resourceVersion`, if an API server gave them.
+    pub version: Option<(String, String)>,
+    /// Its decoded data.
+    pub data: BTreeMap<String, SecretBytes>,
+}
+
+/// Bytes that are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretBytes(pub Vec<u8>);
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} secret bytes)", self.0.len())
+    }
+}
+
+/// The relay workload, which owns what concerns the whole namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The name of the StatefulSet labelled `postern.io/relay: "true"`.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its annotation `postern.io/network-policies` is not `off`.
+    pub network_policies: bool,
+    /// Its annotation `postern.io/paused` is `true`: the last good settings stay, nothing is written but status.
+    pub paused: bool,
+}
+
+/// The ConfigMap and the Secret that the relays read now, as they are and whoever edited them.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// From [`postern_wire::SettingsFile::from_json`].
+    pub snapshot: Snapshot,
+    /// The data of the Secret, by file name.
+    pub secrets: BTreeMap<String, SecretBytes>,
+}
+
+/// An object that the operator writes, or would.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Written {
+    /// Its kind.
+    pub kind: WrittenKind,
+    /// Its `metadata.name`.
+    pub name: String,
+}
+
+/// The kinds that the operator writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WrittenKind {
+    /// `v1`
+    ConfigMap,
+    /// `v1`
+    Secret,
+    /// `networking.k8s.io/v1`
+    NetworkPolicy,
+}
+
+impl fmt::Display for WrittenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+            Self::NetworkPolicy => "NetworkPolicy",
+        })
+    }
+}
+
+/// A relay pod and what it said. Asked after the settings were written, so not a part of [`Inputs`].
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// The pod's name.
+    pub pod: String,
+    /// What it said.
+    pub report: Report,
+}
+
+/// What came of asking a relay.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// The pod is not ready: it takes no mail, and counts for nothing.
+    NotReady,
+    /// The pod is ready, and its status port does not answer: one sentence.
+    Unreachable(String),
+    /// Its answer.
+    Answered(Status),
+}

@@ -1,0 +1,137 @@
+//! Model → what is written: the settings as the relays read them, and the Kubernetes objects. A total function.
+//!
+//! Bytes are deterministic. Only objects under reserved names ([`is_reserved`]) are written, all with the label
+//! [`MANAGED_BY`], by which the operator finds its own again. What somebody else holds under such a name is never touched.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use postern_crds::condition::Reason;
+use postern_wire::SettingsFile;
+
+use crate::inputs::{Written, WrittenKind};
+use crate::problem::{Effect, Problem};
+use crate::resolve::{Hold, Model};
+
+mod network_policy;
+mod secret;
+mod snapshot;
+
+pub use network_policy::{BASE, DEFAULT_DENY, MONITORING_LABEL, OPERATOR_LABEL, RELAY_LABEL};
+pub use secret::SECRETS;
+pub use snapshot::{DIGEST_ANNOTATION, SETTINGS, schema_for};
+
+/// The label, key and value, of every object that the operator writes.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "postern");
+
+/// Octets of data in one ConfigMap or Secret: the API server takes 1 MiB, and the rest is room for the names.
+pub const DATA_BYTES_MAX: usize = (1 << 20) - (16 << 10);
+
+/// What is to be written.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// What the objects mean, sealed: also when it must not be published now.
+    pub settings: SettingsFile,
+    /// Why not everything below is there.
+    pub hold: Option<Hold>,
+    /// All NetworkPolicies that there shall be, the isolation first. `None`: what is there stays, and nothing is deleted.
+    pub network_policies: Option<Vec<NetworkPolicy>>,
+    /// What the settings refer to. `None`: what is there stays.
+    pub secret: Option<Secret>,
+    /// The settings. `None`: what is there stays.
+    pub config_map: Option<ConfigMap>,
+    /// What stands in the way of writing it.
+    pub problems: Vec<Problem>,
+}
+
+/// The settings in this schema ([`schema_for`]), and the objects that carry them.
+pub fn render(model: &Model, schema: u32) -> Rendered {
+    let mut problems = Vec::new();
+    let settings = snapshot::settings(model, schema);
+    let network_policies = match model.hold {
+        Some(_) => None,
+        None => Some(network_policy::network_policies(model, &mut problems)),
+    };
+    let mut hold = model.hold;
+    let (mut secret, mut config_map) = (None, None);
+    if hold.is_none() {
+        hold = obstacle(model, &settings, &mut problems);
+    }
+    if hold.is_none() {
+        secret = Some(secret::secret(model));
+        config_map = Some(snapshot::config_map(model, &settings));
+    }
+    Rendered { settings, hold, network_policies, secret, config_map, problems }
+}
+
+/// What stands in the way of publishing the settings, although policies may be written.
+fn obstacle(model: &Model, settings: &SettingsFile, problems: &mut Vec<Problem>) -> Option<Hold> {
+    let isolated = model.anchor.as_ref().is_none_or(|anchor| anchor.network_policies);
+    let isolation = [(WrittenKind::NetworkPolicy, DEFAULT_DENY), (WrittenKind::NetworkPolicy, BASE)];
+    let mut needed = vec![(WrittenKind::ConfigMap, SETTINGS), (WrittenKind::Secret, SECRETS)];
+    needed.extend(isolation.iter().filter(|_| isolated));
+    let mut taken = false;
+    for (kind, name) in needed {
+        if is_foreign(model, kind, name) {
+            problems.push(Problem::of_dmz(Effect::NotProgrammed, Reason::NameTaken, taken_message(kind, name)));
+            taken = true;
+        }
+    }
+    if taken {
+        return Some(Hold::NameTaken);
+    }
+    let sizes = [("settings", settings.to_json().len()), ("secrets", secret::data_bytes(model))];
+    let (what, bytes) = sizes.into_iter().find(|(_, bytes)| *bytes > DATA_BYTES_MAX)?;
+    let message = format!(
+        "the {what} of this DMZ are {bytes} octets, more than the {DATA_BYTES_MAX} that one object holds; the last ones \
+         published stay in force for all"
+    );
+    problems.push(Problem::of_dmz(Effect::NotProgrammed, Reason::SettingsFull, message));
+    Some(Hold::Full)
+}
+
+fn is_foreign(model: &Model, kind: WrittenKind, name: &str) -> bool {
+    model.foreign.contains(&Written { kind, name: name.to_owned() })
+}
+
+fn taken_message(kind: WrittenKind, name: &str) -> String {
+    let (label, value) = MANAGED_BY;
+    format!("a {kind} {name} exists that is not the operator's (it has no label {label}: {value}): rename or delete it")
+}
+
+/// Whether an object of this kind and name is the operator's to write. One without its label is then [`Inputs::foreign`].
+///
+/// [`Inputs::foreign`]: crate::inputs::Inputs::foreign
+pub fn is_reserved(kind: WrittenKind, name: &str) -> bool {
+    match kind {
+        WrittenKind::ConfigMap => name == SETTINGS,
+        WrittenKind::Secret => name == SECRETS,
+        WrittenKind::NetworkPolicy => name.starts_with("postern-"),
+    }
+}
+
+/// The metadata of an object that is owned by `owner`.
+fn metadata(model: &Model, name: &str, owner: Option<OwnerReference>) -> ObjectMeta {
+    let (label, value) = MANAGED_BY;
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(model.namespace.clone()),
+        labels: Some(BTreeMap::from([(label.to_owned(), value.to_owned())])),
+        owner_references: owner.map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The relay workload as an owner: what concerns the whole namespace goes with it, and with nothing else.
+fn anchor_owner(model: &Model) -> Option<OwnerReference> {
+    let anchor = model.anchor.as_ref()?;
+    Some(OwnerReference {
+        api_version: "apps/v1".to_owned(),
+        kind: "StatefulSet".to_owned(),
+        name: anchor.name.clone(),
+        uid: anchor.uid.clone(),
+        ..OwnerReference::default()
+    })
+}

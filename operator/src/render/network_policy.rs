@@ -1,0 +1,168 @@
+//! The isolation of the relay pods, and the paths through it.
+//!
+//! `postern-default-deny` closes both directions. `postern-base` opens what every relay needs: DNS out; SMTP in from
+//! anywhere; the status port for the operator's pods and for namespaces labelled [`MONITORING_LABEL`]. Then one policy for
+//! each RelayHost with endpoints opens exactly their addresses and ports; it is owned by the RelayHost, so that the path
+//! closes with the object. The kubelet's own probes pass in any case: that is the network plugins' contract.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use postern_crds::condition::Reason;
+use postern_crds::{GROUP, VERSION};
+use postern_wire::Digest;
+
+use super::{anchor_owner, is_foreign, metadata, taken_message};
+use crate::inputs::{Kind, WrittenKind};
+use crate::problem::{Effect, Problem, Problems};
+use crate::resolve::{Model, Path};
+
+/// Nothing in, nothing out.
+pub const DEFAULT_DENY: &str = "postern-default-deny";
+/// What every relay needs.
+pub const BASE: &str = "postern-base";
+/// The label, `true`, of relay pods and of their workload.
+pub const RELAY_LABEL: &str = "postern.io/relay";
+/// The label, `true`, of the operator's pods, which may ask the status port (in the operator's namespace only).
+pub const OPERATOR_LABEL: &str = "postern.io/operator";
+/// The label, `true`, of namespaces whose pods may read the relays' metrics.
+pub const MONITORING_LABEL: &str = "postern.io/monitoring";
+/// The label that Kubernetes itself gives to each namespace.
+const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// DNS (RFC 1035, section 4.2).
+const DNS_PORT: i32 = 53;
+/// The longest name of an object.
+const NAME_MAX: usize = 253;
+
+/// All that there shall be, the isolation first. Those whose name is taken are left out, and told.
+pub(super) fn network_policies(model: &Model, problems: &mut Vec<Problem>) -> Vec<NetworkPolicy> {
+    if model.anchor.as_ref().is_some_and(|anchor| !anchor.network_policies) {
+        return Vec::new();
+    }
+    // A taken name of these two is told with the settings, which it holds back.
+    let isolation = [default_deny(model), base(model)];
+    let is_ours = |policy: &NetworkPolicy| {
+        !is_foreign(model, WrittenKind::NetworkPolicy, policy.metadata.name.as_deref().unwrap_or_default())
+    };
+    let mut policies: Vec<_> = isolation.into_iter().filter(is_ours).collect();
+    for path in &model.paths {
+        let name = host_policy_name(&path.host);
+        if is_foreign(model, WrittenKind::NetworkPolicy, &name) {
+            Problems::of(Kind::RelayHost, &path.host, problems).add(
+                Effect::NotProgrammed,
+                Reason::NameTaken,
+                format!(
+                    "{}; until then no path to this host is open",
+                    taken_message(WrittenKind::NetworkPolicy, &name)
+                ),
+            );
+        } else {
+            policies.push(host(model, path, &name));
+        }
+    }
+    policies
+}
+
+fn default_deny(model: &Model) -> NetworkPolicy {
+    policy(model, DEFAULT_DENY, anchor_owner(model), None, None)
+}
+
+fn base(model: &Model) -> NetworkPolicy {
+    let dns = NetworkPolicyEgressRule {
+        ports: Some(["UDP", "TCP"].map(|protocol| port(protocol, IntOrString::Int(DNS_PORT))).into()),
+        to: None,
+    };
+    let smtp = NetworkPolicyIngressRule { ports: Some(vec![named_port("smtp")]), from: None };
+    let operator = NetworkPolicyPeer {
+        namespace_selector: Some(labels(NAMESPACE_NAME_LABEL, &model.operator_namespace)),
+        pod_selector: Some(labels(OPERATOR_LABEL, "true")),
+        ip_block: None,
+    };
+    let monitoring = NetworkPolicyPeer {
+        namespace_selector: Some(labels(MONITORING_LABEL, "true")),
+        ..NetworkPolicyPeer::default()
+    };
+    let status =
+        NetworkPolicyIngressRule { ports: Some(vec![named_port("http")]), from: Some(vec![operator, monitoring]) };
+    policy(model, BASE, anchor_owner(model), Some(vec![smtp, status]), Some(vec![dns]))
+}
+
+fn host(model: &Model, path: &Path, name: &str) -> NetworkPolicy {
+    let Path { host, uid, ports } = path;
+    // Without an API server there are no uids to own anything by.
+    let owner = model.anchor.as_ref().map(|_| OwnerReference {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: Kind::RelayHost.as_str().to_owned(),
+        name: host.clone(),
+        uid: uid.clone(),
+        ..OwnerReference::default()
+    });
+    let rules = ports.iter().map(|(number, addresses)| NetworkPolicyEgressRule {
+        ports: Some(vec![port("TCP", IntOrString::Int(i32::from(*number)))]),
+        to: Some(addresses.iter().map(|address| one_address(*address)).collect()),
+    });
+    policy(model, name, owner, None, Some(rules.collect()))
+}
+
+/// A policy on the relay pods. It governs a direction by having rules for it; with none at all it closes both.
+fn policy(
+    model: &Model,
+    name: &str,
+    owner: Option<OwnerReference>,
+    ingress: Option<Vec<NetworkPolicyIngressRule>>,
+    egress: Option<Vec<NetworkPolicyEgressRule>>,
+) -> NetworkPolicy {
+    let mut policy_types = Vec::with_capacity(2);
+    if ingress.is_some() || egress.is_none() {
+        policy_types.push("Ingress".to_owned());
+    }
+    if egress.is_some() || ingress.is_none() {
+        policy_types.push("Egress".to_owned());
+    }
+    NetworkPolicy {
+        metadata: metadata(model, name, owner),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(labels(RELAY_LABEL, "true")),
+            policy_types: Some(policy_types),
+            ingress,
+            egress,
+        }),
+    }
+}
+
+/// `postern-host-NAME`; a name that would be too long is cut, and a digest keeps it apart from the others. The dot keeps cut
+/// names apart from whole ones.
+fn host_policy_name(host: &str) -> String {
+    let whole = format!("postern-host-{host}");
+    if whole.len() <= NAME_MAX {
+        return whole;
+    }
+    let digest: String = Digest::of_bytes(host.as_bytes()).as_str().chars().take(16).collect();
+    let cut: String = host.chars().take(200).collect();
+    format!("postern-host.{}-{digest}", cut.trim_end_matches(['-', '.']))
+}
+
+fn one_address(address: IpAddr) -> NetworkPolicyPeer {
+    let prefix = if address.is_ipv4() { 32 } else { 128 };
+    let ip_block = IPBlock { cidr: format!("{address}/{prefix}"), except: None };
+    NetworkPolicyPeer { ip_block: Some(ip_block), ..NetworkPolicyPeer::default() }
+}
+
+fn port(protocol: &str, port: IntOrString) -> NetworkPolicyPort {
+    NetworkPolicyPort { protocol: Some(protocol.to_owned()), port: Some(port), end_port: None }
+}
+
+/// A container port by its name, whatever its number is.
+fn named_port(name: &str) -> NetworkPolicyPort {
+    port("TCP", IntOrString::String(name.to_owned()))
+}
+
+fn labels(key: &str, value: &str) -> LabelSelector {
+    LabelSelector { match_labels: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])), match_expressions: None }
+}

@@ -1,0 +1,295 @@
+//! Inputs → Model: every reference looked up, every default filled in, every conflict decided. A total function.
+//!
+//! What is wrong with an object becomes a [`Problem`] of that object and closes as little as it can: an entry, a direction,
+//! at most the object itself. No other object is touched. An object that cannot be decoded keeps its last good part, read
+//! back from the published Snapshot; what is left of it there must stand on its own, like everything in the Model.
+//!
+//! No client, no async, no clock, no environment. Equal inputs, in any order, give an equal Model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use postern_crds::condition::Reason;
+use postern_wire::Section;
+use postern_wire::snapshot::{Domain, Host, Policy, SecretFile};
+
+use crate::inputs::{Anchor, Inputs, Kind, Meta, Object, Place, SecretBytes, Written};
+use crate::problem::{Effect, Problem, Problems, quoted};
+
+mod conflict;
+pub mod defaults;
+mod domain;
+mod host;
+mod mailbox;
+pub(crate) mod name;
+mod network;
+mod policy;
+mod recipients;
+mod secret;
+
+/// What one DMZ means.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The namespace.
+    pub namespace: String,
+    /// The namespace of the operator's pods.
+    pub operator_namespace: String,
+    /// Why nothing may be written now. `None`: everything may.
+    pub hold: Option<Hold>,
+    /// What owns the objects that concern the whole namespace.
+    pub anchor: Option<Anchor>,
+    /// Sorted by name. Every name in them is that of a section of this Model.
+    pub domains: Vec<Section<Domain>>,
+    /// Sorted by name.
+    pub hosts: Vec<Section<Host>>,
+    /// Sorted by name.
+    pub policies: Vec<Section<Policy>>,
+    /// The files that `hosts` refer to.
+    pub secrets: BTreeMap<SecretFile, SecretBytes>,
+    /// Where the relays may connect, sorted by host.
+    pub paths: Vec<Path>,
+    /// Names that the operator would write and somebody else holds.
+    pub foreign: BTreeSet<Written>,
+}
+
+/// Why nothing, or not everything, is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The namespace could not be read.
+    Unreadable,
+    /// There is no relay workload.
+    NoAnchor,
+    /// The relay workload says `postern.io/paused: "true"`.
+    Paused,
+    /// The settings, or the secrets, are larger than an object may be.
+    Full,
+    /// An object that is not ours has the name of one without which no settings may be published.
+    NameTaken,
+}
+
+impl Hold {
+    /// The reason on the objects that the relays do not enforce because of it.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Unreadable => Reason::Forbidden,
+            Self::NoAnchor => Reason::NoRelay,
+            Self::Paused => Reason::Paused,
+            Self::Full => Reason::SettingsFull,
+            Self::NameTaken => Reason::NameTaken,
+        }
+    }
+}
+
+/// Where a RelayHost's endpoints are today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The name of the RelayHost.
+    pub host: String,
+    /// Its uid.
+    pub uid: String,
+    /// The addresses for each port. None is empty.
+    pub ports: BTreeMap<u16, BTreeSet<IpAddr>>,
+}
+
+/// What the objects mean, and what is wrong with them.
+pub fn resolve(inputs: &Inputs) -> (Model, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let (hosts, secrets) = hosts(inputs, &mut problems);
+    let policies = policies(inputs, &mut problems);
+    let domains = domains(inputs, &hosts, &policies, &mut problems);
+    let paths = paths(inputs, &hosts, &mut problems);
+    if let Some(why) = &inputs.unreadable {
+        unreadable(inputs, why, &mut problems);
+    }
+    let model = Model {
+        namespace: inputs.namespace.clone(),
+        operator_namespace: inputs.operator_namespace.clone(),
+        hold: hold(inputs),
+        anchor: inputs.anchor.clone(),
+        domains,
+        hosts,
+        policies,
+        secrets,
+        paths,
+        foreign: inputs.foreign.clone(),
+    };
+    (model, problems)
+}
+
+fn hold(inputs: &Inputs) -> Option<Hold> {
+    match &inputs.anchor {
+        _ if inputs.unreadable.is_some() => Some(Hold::Unreadable),
+        None if inputs.place == Place::Cluster => Some(Hold::NoAnchor),
+        Some(Anchor { paused: true, .. }) => Some(Hold::Paused),
+        _ => None,
+    }
+}
+
+/// Nothing that is named could be looked up: no reference is called missing for it.
+fn unreadable(inputs: &Inputs, why: &str, problems: &mut Vec<Problem>) {
+    problems.retain(|problem| problem.effect != Effect::Unresolved);
+    let Inputs { domains, hosts, policies, .. } = inputs;
+    let domains = domains.iter().map(|object| (Kind::RelayDomain, &object.meta));
+    let hosts = hosts.iter().map(|object| (Kind::RelayHost, &object.meta));
+    let policies = policies.iter().map(|object| (Kind::FilterPolicy, &object.meta));
+    for (kind, meta) in domains.chain(hosts).chain(policies) {
+        Problems::of(kind, &meta.name, problems).add(Effect::Unreadable, Reason::Forbidden, why);
+    }
+}
+
+/// In the order of their names, which is that of the sections and of the problems.
+fn sorted<S>(objects: &[Object<S>]) -> Vec<&Object<S>> {
+    let mut sorted: Vec<_> = objects.iter().collect();
+    sorted.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+    sorted
+}
+
+/// The section that this very object had when it could still be decoded; and says so.
+fn last_good<'a, T>(
+    sections: Option<&'a [Section<T>]>,
+    meta: &Meta,
+    error: &str,
+    problems: &mut Problems<'_>,
+) -> Option<&'a Section<T>> {
+    let section =
+        sections.unwrap_or_default().iter().find(|section| section.name == meta.name && section.uid == meta.uid);
+    let instead = match section {
+        Some(section) => format!("what it said at generation {} stays in force", section.generation),
+        None => "it has no part in the settings".to_owned(),
+    };
+    problems.add(Effect::NotAccepted, Reason::Invalid, format!("cannot be read: {error}; {instead}"));
+    section
+}
+
+fn hosts(inputs: &Inputs, all: &mut Vec<Problem>) -> (Vec<Section<Host>>, host::SecretFiles) {
+    let published = inputs.published.as_ref().map(|published| &*published.snapshot.hosts);
+    let mut files = BTreeMap::new();
+    let mut sections = Vec::with_capacity(inputs.hosts.len());
+    for Object { meta, spec, .. } in sorted(&inputs.hosts) {
+        let mut problems = Problems::of(Kind::RelayHost, &meta.name, all);
+        match spec {
+            Ok(spec) => {
+                let spec = host::host(inputs, spec, &mut files, &mut problems);
+                sections.push(Section::new(&meta.name, &meta.uid, meta.generation, spec));
+            }
+            Err(error) => {
+                let kept = last_good(published, meta, error, &mut problems);
+                sections.extend(kept.map(|section| host::revive(inputs, section, &mut files)));
+            }
+        }
+    }
+    (sections, files)
+}
+
+fn policies(inputs: &Inputs, all: &mut Vec<Problem>) -> Vec<Section<Policy>> {
+    let published = inputs.published.as_ref().map(|published| &*published.snapshot.policies);
+    let mut sections = Vec::with_capacity(inputs.policies.len());
+    for Object { meta, spec, .. } in sorted(&inputs.policies) {
+        let mut problems = Problems::of(Kind::FilterPolicy, &meta.name, all);
+        match spec {
+            Ok(spec) => {
+                let spec = policy::policy(&meta.name, spec, &mut problems);
+                sections.push(Section::new(&meta.name, &meta.uid, meta.generation, spec));
+            }
+            Err(error) => sections.extend(last_good(published, meta, error, &mut problems).cloned()),
+        }
+    }
+    sections
+}
+
+fn paths(inputs: &Inputs, hosts: &[Section<Host>], all: &mut Vec<Problem>) -> Vec<Path> {
+    let path =
+        |section: &Section<Host>| host::path(inputs, section, &mut Problems::of(Kind::RelayHost, &section.name, all));
+    hosts.iter().filter_map(path).collect()
+}
+
+/// A RelayDomain on its way: what it says, or said last.
+enum Said<'a> {
+    Now(&'a postern_crds::RelayDomainSpec),
+    Once(&'a Section<Domain>),
+}
+
+fn domains(
+    inputs: &Inputs,
+    hosts: &[Section<Host>],
+    policies: &[Section<Policy>],
+    all: &mut Vec<Problem>,
+) -> Vec<Section<Domain>> {
+    let published = inputs.published.as_ref().map(|published| &*published.snapshot.domains);
+    let mut claims = Vec::with_capacity(inputs.domains.len());
+    let mut said = Vec::with_capacity(inputs.domains.len());
+    for Object { meta, spec, .. } in sorted(&inputs.domains) {
+        let mut problems = Problems::of(Kind::RelayDomain, &meta.name, all);
+        let (what, names) = match spec {
+            Ok(spec) => (Said::Now(spec), names(&spec.domains, &mut problems)),
+            Err(error) => match last_good(published, meta, error, &mut problems) {
+                Some(section) => (Said::Once(section), section.spec.names.clone()),
+                None => continue,
+            },
+        };
+        claims.push(conflict::Claim { object: &meta.name, created: meta.created, names });
+        said.push((meta, what));
+    }
+    let mut outcome = conflict::settle(&claims);
+    let offers = offers(hosts, policies);
+    let mut sections = Vec::with_capacity(said.len());
+    for ((meta, said), claim) in said.into_iter().zip(&claims) {
+        let mut problems = Problems::of(Kind::RelayDomain, &meta.name, all);
+        let held = outcome.remove(&meta.name).unwrap_or_default();
+        if tell_lost(&held, &mut problems) {
+            let context = domain::Context { inputs, offers: &offers, held: &held.names, claimed: &claim.names };
+            sections.push(match said {
+                Said::Now(spec) => {
+                    let spec = domain::domain(&context, spec, &mut problems);
+                    Section::new(&meta.name, &meta.uid, meta.generation, spec)
+                }
+                Said::Once(section) => domain::revive(section, &held.names, &offers),
+            });
+        }
+    }
+    sections
+}
+
+/// The valid names, sorted, each once.
+fn names(written: &[String], problems: &mut Problems<'_>) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for (index, text) in written.iter().enumerate() {
+        match name::domain_name(text) {
+            Ok(name) => {
+                names.insert(name);
+            }
+            Err(why) => problems.partial(Reason::Invalid, format!("spec.domains[{index}]: {} {why}", quoted(text))),
+        }
+    }
+    names.into_iter().collect()
+}
+
+/// Whether an object still holds any name.
+fn tell_lost(held: &conflict::Held, problems: &mut Problems<'_>) -> bool {
+    let conflict::Held { names, lost } = held;
+    let told: Vec<_> =
+        lost.iter().map(|(name, winner)| format!("{name} belongs to the older RelayDomain {winner}")).collect();
+    let told = format!("spec.domains: {}", told.join(", "));
+    match (names.is_empty(), lost.is_empty()) {
+        (false, true) => {}
+        (false, false) => problems.partial(Reason::Conflicted, told),
+        (true, false) => {
+            problems.add(Effect::NotAccepted, Reason::Conflicted, format!("{told}; no name is left to this object"));
+        }
+        (true, true) => {
+            problems.add(Effect::NotAccepted, Reason::Invalid, "spec.domains: holds no valid name");
+        }
+    }
+    !names.is_empty()
+}
+
+fn offers<'a>(hosts: &'a [Section<Host>], policies: &'a [Section<Policy>]) -> domain::Offers<'a> {
+    let offer = |section: &'a Section<Host>| {
+        let Host { endpoints, sources, .. } = &section.spec;
+        (&*section.name, domain::HostOffer { endpoints: !endpoints.is_empty(), sources: !sources.is_empty() })
+    };
+    domain::Offers {
+        hosts: hosts.iter().map(offer).collect(),
+        policies: policies.iter().map(|section| &*section.name).collect(),
+    }
+}

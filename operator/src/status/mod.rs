@@ -1,0 +1,274 @@
+//! What each object is told about itself: its conditions, from its problems and from what the relays report. A total
+//! function; writing them is somebody else's.
+//!
+//! A condition keeps its `lastTransitionTime` as long as its status stays; so that, with nothing new, the answer is the one
+//! that is there already, and nothing is written.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use postern_crds::condition::{ConditionType, Reason};
+use postern_crds::status::{DomainStatus, DomainSummary, HostStatus, PolicyStatus, Summary};
+use postern_crds::{RelayDomainSpec, RelayHostSpec};
+use postern_wire::snapshot::{Domain, Way};
+
+use crate::inputs::{Inputs, Kind, Meta, Object, ObjectRef, Relay};
+use crate::problem::{Effect, Problem};
+use crate::render::Rendered;
+use programmed::{Enforced, Expected};
+
+mod programmed;
+
+/// Characters of a condition's message; the API takes 32,768.
+const MESSAGE_CHARS_MAX: usize = 2000;
+
+/// The status of one object, to be written if it differs from what is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectStatus {
+    /// Which object.
+    pub object: ObjectRef,
+    /// Its uid: the status of another object of that name is not to be overwritten with this.
+    pub uid: String,
+    /// The status.
+    pub status: KindStatus,
+}
+
+/// A status by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KindStatus {
+    /// Of a RelayDomain.
+    Domain(DomainStatus),
+    /// Of a RelayHost.
+    Host(HostStatus),
+    /// Of a FilterPolicy.
+    Policy(PolicyStatus),
+}
+
+/// The status of every object, sorted by kind and name. `problems` are those of resolve, and whatever else came up while
+/// the objects were written; those of render are taken from `rendered`.
+pub fn status(
+    inputs: &Inputs,
+    problems: &[Problem],
+    rendered: &Rendered,
+    relays: &[Relay],
+    now: Timestamp,
+) -> Vec<ObjectStatus> {
+    let scene = Scene { inputs, problems, rendered, relays, now };
+    let snapshot = &rendered.settings.snapshot;
+    let domains = inputs.domains.iter().map(|object| {
+        let section = snapshot.domains.iter().find(|section| section.name == object.meta.name);
+        let (conditions, relays) = scene.conditions(Kind::RelayDomain, object, section.map(Expected::of), || {
+            held_back(section.map(|section| &section.spec))
+        });
+        let summary = DomainSummary { deliver_to: deliver_to(object.spec.as_ref().ok()), relays };
+        let observed_generation = Some(object.meta.generation);
+        let status = DomainStatus { observed_generation, summary: Some(summary), conditions };
+        answer(Kind::RelayDomain, &object.meta, KindStatus::Domain(status))
+    });
+    let hosts = inputs.hosts.iter().map(|object| {
+        let section = snapshot.hosts.iter().find(|section| section.name == object.meta.name);
+        let (conditions, relays) = scene
+            .conditions(Kind::RelayHost, object, section.map(Expected::of), || suspended(object.spec.as_ref().ok()));
+        let (observed_generation, summary) = (Some(object.meta.generation), Some(Summary { relays }));
+        let status = HostStatus { observed_generation, summary, conditions };
+        answer(Kind::RelayHost, &object.meta, KindStatus::Host(status))
+    });
+    let policies = inputs.policies.iter().map(|object| {
+        let section = snapshot.policies.iter().find(|section| section.name == object.meta.name);
+        let (conditions, relays) = scene.conditions(Kind::FilterPolicy, object, section.map(Expected::of), || None);
+        let (observed_generation, summary) = (Some(object.meta.generation), Some(Summary { relays }));
+        let status = PolicyStatus { observed_generation, summary, conditions };
+        answer(Kind::FilterPolicy, &object.meta, KindStatus::Policy(status))
+    });
+    let mut all: Vec<_> = domains.chain(hosts).chain(policies).collect();
+    all.sort_by(|a, b| a.object.cmp(&b.object));
+    all
+}
+
+fn answer(kind: Kind, meta: &Meta, status: KindStatus) -> ObjectStatus {
+    ObjectStatus { object: ObjectRef::new(kind, &meta.name), uid: meta.uid.clone(), status }
+}
+
+/// `exchange-a +1`: in the order in which they are tried.
+fn deliver_to(spec: Option<&RelayDomainSpec>) -> Option<String> {
+    let hops = &spec?.deliver_to;
+    let preference = |hop: &postern_crds::reference::NextHop| {
+        (hop.preference.unwrap_or(crate::resolve::defaults::PREFERENCE), hop.name.clone())
+    };
+    let (_, first) = hops.iter().map(preference).min()?;
+    Some(if hops.len() > 1 { format!("{first} +{}", hops.len() - 1) } else { first })
+}
+
+/// What a working RelayDomain should know all the same.
+fn held_back(domain: Option<&Domain>) -> Option<&'static str> {
+    let Domain { inbound, bounces, outbound, .. } = domain?;
+    (matches!(inbound, Way::Open(_)) && bounces.is_none() && outbound.is_none()).then_some(
+        "notifications to senders elsewhere are held, for no way out is given: set spec.bounces.via or spec.outbound.via",
+    )
+}
+
+/// What a working RelayHost should know all the same.
+fn suspended(spec: Option<&RelayHostSpec>) -> Option<&'static str> {
+    (spec?.suspend == Some(true)).then_some("it is suspended: its mail is kept, and nothing is sent to it")
+}
+
+/// What all objects have in common.
+struct Scene<'a> {
+    inputs: &'a Inputs,
+    problems: &'a [Problem],
+    rendered: &'a Rendered,
+    relays: &'a [Relay],
+    now: Timestamp,
+}
+
+/// A condition before it has a time.
+struct Verdict {
+    of: ConditionType,
+    /// `None`: Unknown.
+    holds: Option<bool>,
+    reason: Reason,
+    message: String,
+}
+
+impl Scene<'_> {
+    /// The conditions of an object, and how many relays enforce it. `remark` is added to what is ready.
+    fn conditions<S>(
+        &self,
+        kind: Kind,
+        object: &Object<S>,
+        expected: Option<Expected<'_>>,
+        remark: impl FnOnce() -> Option<&'static str>,
+    ) -> (Vec<Condition>, Option<String>) {
+        let Object { meta, spec, conditions } = object;
+        let mine = Mine::of(self.problems.iter().chain(&self.rendered.problems), kind, &meta.name);
+        let accepted = mine.accepted();
+        let resolved = mine.resolved(spec.is_ok());
+        let enforced = programmed::enforced(kind, expected.as_ref(), self.rendered.settings.schema, self.relays);
+        let (programmed, count) = self.programmed(&mine, expected.as_ref(), enforced);
+        let ready = ready(&[&accepted, &resolved, &programmed], remark());
+        let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), mine.partial()];
+        let stamp = |verdict: Verdict| self.stamp(verdict, meta.generation, conditions);
+        (verdicts.into_iter().flatten().map(stamp).collect(), count)
+    }
+
+    fn programmed(
+        &self,
+        mine: &Mine<'_>,
+        expected: Option<&Expected<'_>>,
+        enforced: Enforced,
+    ) -> (Verdict, Option<String>) {
+        let of = ConditionType::Programmed;
+        let count = enforced.count();
+        if let Some((reason, message)) = mine.told(Effect::NotProgrammed) {
+            return (Verdict { of, holds: Some(false), reason, message }, count);
+        }
+        if self.inputs.anchor.is_none() {
+            let message = "there is no relay: no StatefulSet in this namespace is labelled postern.io/relay: \"true\"";
+            return (Verdict { of, holds: Some(false), reason: Reason::NoRelay, message: message.to_owned() }, None);
+        }
+        if expected.is_none() {
+            let message = "it has no part in the settings, so no relay enforces it".to_owned();
+            return (Verdict { of, holds: Some(false), reason: Reason::NotAccepted, message }, None);
+        }
+        let (holds, reason, message) = enforced.verdict(self.rendered.hold);
+        (Verdict { of, holds, reason, message }, count)
+    }
+
+    fn stamp(&self, verdict: Verdict, generation: i64, before: &[Condition]) -> Condition {
+        let Verdict { of, holds, reason, message } = verdict;
+        let status = match holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
+        let same = before.iter().find(|condition| condition.type_ == of.as_str() && condition.status == status);
+        Condition {
+            type_: of.as_str().to_owned(),
+            status: status.to_owned(),
+            observed_generation: Some(generation),
+            reason: reason.as_str().to_owned(),
+            message: cut(message),
+            last_transition_time: same
+                .map_or_else(|| Time(seconds(self.now)), |same| same.last_transition_time.clone()),
+        }
+    }
+}
+
+/// As precise as the API keeps it: anything finer would differ from what is read back.
+fn seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+fn cut(message: String) -> String {
+    match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        None => message,
+        Some((end, _)) => format!("{} …", &message[..end]),
+    }
+}
+
+/// The problems of one object.
+struct Mine<'a>(Vec<&'a Problem>);
+
+impl<'a> Mine<'a> {
+    fn of(problems: impl Iterator<Item = &'a Problem>, kind: Kind, name: &str) -> Self {
+        Self(problems.filter(|problem| problem.object.kind == kind && problem.object.name == name).collect())
+    }
+
+    /// The reason of the first problem with this effect, and the messages of all.
+    fn told(&self, effect: Effect) -> Option<(Reason, String)> {
+        let problems: Vec<_> = self.0.iter().filter(|problem| problem.effect == effect).collect();
+        let reason = problems.first()?.reason;
+        let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        Some((reason, messages.join(". ")))
+    }
+
+    fn accepted(&self) -> Verdict {
+        let of = ConditionType::Accepted;
+        match self.told(Effect::NotAccepted) {
+            Some((reason, message)) => Verdict { of, holds: Some(false), reason, message },
+            None => {
+                let message = "valid, and a part of the settings".to_owned();
+                Verdict { of, holds: Some(true), reason: Reason::Accepted, message }
+            }
+        }
+    }
+
+    fn resolved(&self, readable: bool) -> Verdict {
+        let of = ConditionType::ResolvedRefs;
+        if let Some((reason, message)) = self.told(Effect::Unreadable) {
+            return Verdict { of, holds: None, reason, message };
+        }
+        if let Some((reason, message)) = self.told(Effect::Unresolved) {
+            return Verdict { of, holds: Some(false), reason, message };
+        }
+        if !readable {
+            let message = "the object cannot be read, so what it names is not known".to_owned();
+            return Verdict { of, holds: None, reason: Reason::Invalid, message };
+        }
+        let message = "everything that it names was found".to_owned();
+        Verdict { of, holds: Some(true), reason: Reason::ResolvedRefs, message }
+    }
+
+    fn partial(&self) -> Option<Verdict> {
+        let (reason, message) = self.told(Effect::Partial)?;
+        Some(Verdict { of: ConditionType::PartiallyInvalid, holds: Some(true), reason, message })
+    }
+}
+
+/// The summary: the first of them that does not hold says why.
+fn ready(all: &[&Verdict], remark: Option<&str>) -> Verdict {
+    let of = ConditionType::Ready;
+    let culprit = all.iter().find(|verdict| verdict.holds == Some(false)).or(all.iter().find(|v| v.holds.is_none()));
+    let Some(culprit) = culprit else {
+        let message = remark.map_or_else(
+            || "enforced by every ready relay".to_owned(),
+            |remark| format!("enforced by every ready relay; {remark}"),
+        );
+        return Verdict { of, holds: Some(true), reason: Reason::Ready, message };
+    };
+    let reason = match culprit.of {
+        ConditionType::Accepted => Reason::NotAccepted,
+        ConditionType::ResolvedRefs => Reason::UnresolvedRefs,
+        _ => Reason::NotProgrammed,
+    };
+    Verdict { of, holds: culprit.holds, reason, message: culprit.message.clone() }
+}

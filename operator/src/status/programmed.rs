@@ -1,0 +1,121 @@
+//! Whether the relays enforce an object: their own account of its section, compared by digest.
+//!
+//! Not by generation alone: a changed ConfigMap of recipients changes a section and no generation. A relay that is not ready
+//! takes no mail and counts for nothing; one that is ready and cannot be asked leaves the answer open.
+
+use postern_crds::condition::Reason;
+use postern_wire::status::Object;
+use postern_wire::{Digest, Section, Status};
+
+use crate::inputs::{Kind, Relay, Report};
+use crate::resolve::Hold;
+
+/// What a relay has to report about an object.
+pub(super) struct Expected<'a> {
+    name: &'a str,
+    uid: &'a str,
+    generation: i64,
+    digest: &'a Digest,
+}
+
+impl<'a> Expected<'a> {
+    pub(super) fn of<T>(section: &'a Section<T>) -> Self {
+        let Section { name, uid, generation, digest, spec: _ } = section;
+        Self { name, uid, generation: *generation, digest }
+    }
+}
+
+/// How it stands with the relays.
+#[derive(Debug, Default)]
+pub(super) struct Enforced {
+    /// Ready relays that enforce it.
+    by: usize,
+    /// Ready relays.
+    ready: usize,
+    /// Relays that are not.
+    not_ready: usize,
+    /// For each reason, a phrase for each relay that does not enforce it.
+    unreachable: Vec<String>,
+    too_old: Vec<String>,
+    rejected: Vec<String>,
+    pending: Vec<String>,
+}
+
+pub(super) fn enforced(kind: Kind, expected: Option<&Expected<'_>>, schema: u32, relays: &[Relay]) -> Enforced {
+    let mut enforced = Enforced::default();
+    for Relay { pod, report } in relays {
+        match report {
+            Report::NotReady => enforced.not_ready += 1,
+            Report::Unreachable(why) => {
+                enforced.ready += 1;
+                enforced.unreachable.push(format!("{pod}: {why}"));
+            }
+            Report::Answered(status) => {
+                enforced.ready += 1;
+                if let Some(expected) = expected {
+                    enforced.compare(kind, expected, schema, pod, status);
+                }
+            }
+        }
+    }
+    enforced
+}
+
+impl Enforced {
+    fn compare(&mut self, kind: Kind, expected: &Expected<'_>, schema: u32, pod: &str, status: &Status) {
+        let is_it = |object: &&Object| {
+            object.kind == kind.as_str() && object.name == expected.name && object.uid == expected.uid
+        };
+        let found = status.objects.iter().find(is_it);
+        let current = |object: &&Object| object.digest == *expected.digest && object.generation == expected.generation;
+        match (found.filter(current), &status.rejected) {
+            (Some(Object { fault: Some(fault), .. }), _) => self.rejected.push(format!("{pod}: {fault}")),
+            (Some(_), _) => self.by += 1,
+            (None, _) if status.schema < schema => {
+                let Status { version, schema: reads, .. } = status;
+                self.too_old
+                    .push(format!("{pod}, version {version}, reads settings up to schema {reads}, not {schema}"));
+            }
+            (None, Some(why)) => self.rejected.push(format!("{pod}: {why}")),
+            (None, None) => self.pending.push(match found {
+                Some(object) if object.generation != expected.generation => {
+                    format!("{pod} still enforces generation {}", object.generation)
+                }
+                Some(_) => format!("{pod} still enforces this generation with older content"),
+                None => format!("{pod} does not have it yet"),
+            }),
+        }
+    }
+
+    /// `2/3`: of the ready ones. None without a ready one.
+    pub(super) fn count(&self) -> Option<String> {
+        (self.ready > 0).then(|| format!("{}/{}", self.by, self.ready))
+    }
+
+    /// The condition: `None` is Unknown. `hold` is why newer settings were not published, if they were not.
+    pub(super) fn verdict(&self, hold: Option<Hold>) -> (Option<bool>, Reason, String) {
+        let Self { by, ready, not_ready, unreachable, too_old, rejected, pending } = self;
+        let so_far = format!("{by}/{ready} relays");
+        if *ready == 0 {
+            let message = match not_ready {
+                0 => "there is no relay pod".to_owned(),
+                1 => "the only relay pod is not ready".to_owned(),
+                _ => format!("none of the {not_ready} relay pods is ready"),
+            };
+            return (Some(false), Reason::NoRelay, message);
+        }
+        let told = |phrases: &[String]| format!("{so_far}: {}", phrases.join("; "));
+        if !too_old.is_empty() {
+            (Some(false), Reason::RelayTooOld, told(too_old))
+        } else if !rejected.is_empty() {
+            (Some(false), Reason::RelayRejected, told(rejected))
+        } else if !pending.is_empty() {
+            let reason = hold.map_or(Reason::Pending, Hold::reason);
+            (Some(false), reason, told(pending))
+        } else if !unreachable.is_empty() {
+            (None, Reason::RelayUnreachable, told(unreachable))
+        } else {
+            (Some(true), Reason::Programmed, so_far)
+        }
+    }
+}

@@ -1,10 +1,86 @@
 //! The settings in force: the Snapshot, indexed and typed, with keys loaded. The rest of the relay sees only this, as
 //! `Arc<Config>`.
+//!
+//! [`build`] makes it whole or not at all, and never changes one that exists: whoever holds an `Arc<Config>` keeps the
+//! settings that it began with.
 
+mod build;
+mod secrets;
+mod section;
+mod tls;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::route::Route;
+use arc_swap::ArcSwap;
+use postern_wire::Digest;
+use postern_wire::status::Object;
+
+use crate::address::Mailbox;
+use crate::envelope::Origin;
+use crate::policy::Rules;
+use crate::route::{Route, Routes};
+pub use build::build;
+pub use secrets::{Secrets, Unreadable, secret_files};
+pub use section::Invalid;
+
+/// The settings in force, for whoever asks at each transaction or attempt and keeps the answer for as long.
+pub type Live = Arc<ArcSwap<Config>>;
+
+/// The settings of one DMZ, ready to be asked.
+#[derive(Debug)]
+pub struct Config {
+    /// The digest of the Snapshot that it was made from.
+    pub digest: Digest,
+    /// Who may send what to whom.
+    pub rules: Rules,
+    /// Where mail goes.
+    pub routes: Routes,
+    hosts: HashMap<Arc<str>, Arc<Host>>,
+    lifetime: Duration,
+    /// For `/status`.
+    objects: Vec<Object>,
+    /// What the next Config may take over.
+    sections: build::Sections,
+}
+
+/// Something of one object that cannot be enforced; the rest of it, and everything else, is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// `RelayDomain`, `RelayHost` or `FilterPolicy`.
+    pub kind: &'static str,
+    /// The object's name.
+    pub name: Arc<str>,
+    /// What cannot be enforced, and why.
+    pub problem: Arc<str>,
+}
+
+impl Config {
+    /// Each object in force, for `/status`.
+    pub fn objects(&self) -> &[Object] {
+        &self.objects
+    }
+
+    /// How many objects of a kind are in force.
+    pub fn count(&self, kind: &str) -> usize {
+        self.objects.iter().filter(|object| object.kind == kind).count()
+    }
+}
+
+impl Directory for Config {
+    fn route(&self, origin: &Origin, recipient: &Mailbox) -> Route {
+        self.routes.route(origin, recipient)
+    }
+
+    fn host(&self, name: &str) -> Option<Arc<Host>> {
+        self.hosts.get(name).cloned()
+    }
+
+    fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+}
 
 /// A host to hand mail to.
 #[derive(Clone, Debug)]
@@ -59,9 +135,12 @@ impl std::fmt::Debug for TlsClient {
 /// What delivery asks the settings in force. `Config` answers it; a test may answer it by hand.
 pub trait Directory: Send + Sync + 'static {
     /// Where a recipient's mail goes next.
-    fn route(&self, origin: &crate::envelope::Origin, recipient: &crate::address::Mailbox) -> Route;
+    fn route(&self, origin: &Origin, recipient: &Mailbox) -> Route;
     /// A host by the name of its section.
     fn host(&self, name: &str) -> Option<Arc<Host>>;
     /// The greatest lifetime of any host: mail without a route waits for so long.
     fn lifetime(&self) -> Duration;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! How connections to a host are protected: the rustls configuration behind a [`TlsPlan`].
+//!
+//! Opportunistic and Required take any certificate, but still check that the server holds its key. Verified trusts the
+//! given CAs and nothing else, or without any the public ones.
+
+use std::sync::Arc;
+
+use postern_wire::snapshot::{Handshake, Tls, Verification};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::{TlsClient, TlsPlan};
+
+/// The configurations that hosts share: one that takes anyone, and one with the public CAs.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    provider: Arc<CryptoProvider>,
+    anyone: Arc<ClientConfig>,
+    public: Arc<ClientConfig>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let anyone = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider.signature_verification_algorithms)))
+            .with_no_client_auth();
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let public = trusting(&provider, roots)?;
+        Ok(Self { provider, anyone: Arc::new(anyone), public: Arc::new(public) })
+    }
+
+    /// The plan that a Snapshot asks for; `ca` is the content of the file that it names.
+    ///
+    /// # Errors
+    /// One sentence: what cannot be used. Nothing is dialled then, rather than with less protection than was asked for.
+    pub(super) fn plan(&self, tls: &Tls, ca: Option<&[u8]>) -> Result<TlsPlan, String> {
+        let Tls { handshake, verification, server_name, ca: ca_file } = tls;
+        let client = |config: Arc<ClientConfig>| -> Result<TlsClient, String> {
+            let name = server_name.as_deref().map(|name| {
+                ServerName::try_from(name.to_owned()).map_err(|_| format!("serverName: {name:?} is not a DNS name"))
+            });
+            Ok(TlsClient { config, server_name: name.transpose()? })
+        };
+        match (handshake, verification) {
+            (Handshake::None, Verification::Opportunistic) => Ok(TlsPlan::None),
+            (Handshake::None, verification) => {
+                Err(format!("tls: verification {verification:?} needs a handshake, and handshake is None"))
+            }
+            (Handshake::StartTls, Verification::Opportunistic) => {
+                Ok(TlsPlan::Opportunistic(client(self.anyone.clone())?))
+            }
+            (Handshake::StartTls, Verification::Required) => Ok(TlsPlan::Mandatory(client(self.anyone.clone())?)),
+            (Handshake::StartTls, Verification::Verified) => {
+                let config = match (ca_file, ca) {
+                    (None, _) => self.public.clone(),
+                    (Some(file), Some(pem)) => self.private(pem).map_err(|why| format!("secrets/{}: {why}", file.0))?,
+                    (Some(file), None) => return Err(format!("secrets/{} is missing", file.0)),
+                };
+                Ok(TlsPlan::Mandatory(client(config)?))
+            }
+        }
+    }
+
+    /// Trusts the CAs of a PEM file and nobody else.
+    fn private(&self, pem: &[u8]) -> Result<Arc<ClientConfig>, String> {
+        let mut roots = RootCertStore::empty();
+        for (place, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+            let place = place + 1;
+            let certificate = certificate.map_err(|error| format!("not PEM from certificate {place} on: {error}"))?;
+            roots.add(certificate).map_err(|error| format!("certificate {place} cannot be trusted: {error}"))?;
+        }
+        if roots.is_empty() {
+            return Err("holds no certificate in PEM form".to_owned());
+        }
+        trusting(&self.provider, roots).map(Arc::new).map_err(|error| error.to_string())
+    }
+}
+
+fn trusting(provider: &Arc<CryptoProvider>, roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    Ok(ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// Takes any certificate of a server that holds its key. Protects against listeners, not against impostors.
+#[derive(Debug)]
+struct Anyone(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

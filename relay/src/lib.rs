@@ -22,6 +22,7 @@ pub mod policy;
 pub mod queue_id;
 pub mod route;
 pub mod schedule;
+pub mod server;
 pub mod shutdown;
 pub mod smtp;
 pub mod spool;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::command::{self, Command, HeloName, Mail, Malformed};
 use super::reply::{Enhanced, Replies, Reply};
-pub use super::turn::{Answer, BodyEnd, Input, Next, Question, Serial, Stored};
+pub use super::turn::{Answer, BodyEnd, Closed, Input, Next, Question, Serial, Stored};
 use super::{body, line};
 use crate::address::ForwardPath;
 
@@ -65,7 +65,7 @@ enum Phase {
     Asked(Asked),
     Body,
     Commit,
-    Closed,
+    Closed(Closed),
 }
 
 #[derive(Debug)]
@@ -108,17 +108,22 @@ impl<R: Stored> Session<R> {
     /// Takes one input, adds replies to `out`, and says what is next.
     pub fn step(&mut self, input: Input<'_, R>, out: &mut Replies) -> Next {
         match (&self.phase, input) {
-            (Phase::Closed, _) => Next::Close,
+            (Phase::Closed(why), _) => Next::Close(*why),
             (_, Input::Deadline) => {
-                self.close(Reply::new(421, Enhanced(4, 4, 2), "timeout, closing the connection"), out)
+                self.close(Closed::Timeout, Reply::new(421, Enhanced(4, 4, 2), "timeout, closing the connection"), out)
             }
+            (_, Input::Evicted) => self.close(
+                Closed::Evicted,
+                Reply::new(421, Enhanced(4, 3, 2), "too many connections, closing an idle one"),
+                out,
+            ),
             (_, Input::Draining) => self.drain(out),
             (Phase::New, Input::Connected) => self.ask(Asked::Client, Question::Client),
             (Phase::Commands, Input::Line(line)) => self.line(line, out),
             (Phase::Commands, Input::LineTooLong) => {
                 self.error(Reply::new(500, Enhanced(5, 5, 2), "line too long"), out)
             }
-            (Phase::Commands, Input::LineBroken(why)) => self.close(broken_line(why), out),
+            (Phase::Commands, Input::LineBroken(why)) => self.close(Closed::Protocol, broken_line(why), out),
             (Phase::Asked(_), Input::Answer(Serial(serial), answer)) if serial == self.serial => {
                 self.answered(answer, out)
             }
@@ -126,7 +131,7 @@ impl<R: Stored> Session<R> {
             (Phase::Body, Input::Body(end)) => self.body(end, out),
             (Phase::Commit, Input::Accepted(receipt)) => self.accepted(&receipt, out),
             (Phase::Commit, Input::Refused(reply)) => self.refused(reply, out),
-            _ => self.close(Reply::new(421, Enhanced(4, 3, 0), "internal error, closing the connection"), out),
+            _ => self.fault(out),
         }
     }
 
@@ -135,9 +140,11 @@ impl<R: Stored> Session<R> {
             Ok(Command::Mail(mail)) => self.mail(mail, out),
             Ok(Command::Rcpt(path)) => self.rcpt(path, out),
             Ok(Command::Data) => self.data(out),
-            Ok(Command::Quit) => self.close(Reply::new(221, Enhanced(2, 0, 0), "closing the connection"), out),
+            Ok(Command::Quit) => {
+                self.close(Closed::Quit, Reply::new(221, Enhanced(2, 0, 0), "closing the connection"), out)
+            }
             Ok(idle) => self.idle(idle, out),
-            Err(malformed @ Malformed::OtherProtocol) => self.close(malformed.reply(), out),
+            Err(malformed @ Malformed::OtherProtocol) => self.close(Closed::Protocol, malformed.reply(), out),
             Err(malformed) => self.error(malformed.reply(), out),
         }
     }
@@ -220,7 +227,7 @@ impl<R: Stored> Session<R> {
                 out.push(&Reply::plain(220, format!("{} ESMTP Postern", self.hostname)));
                 self.ready(out)
             }
-            (Asked::Client, Answer::No(reply)) => self.close(reply, out),
+            (Asked::Client, Answer::No(reply)) => self.close(Closed::Blocked, reply, out),
             (Asked::Hello(hello), Answer::SizeMax(size)) => self.greet(hello, size, out),
             (Asked::Sender, Answer::Yes) => {
                 self.transaction = Some(Transaction::default());
@@ -240,7 +247,7 @@ impl<R: Stored> Session<R> {
             }
             (Asked::Sender | Asked::Recipient, Answer::No(reply)) => self.refusal(reply, out),
             (Asked::Content, Answer::No(reply)) => self.refused(reply, out),
-            _ => self.close(Reply::new(421, Enhanced(4, 3, 0), "internal error, closing the connection"), out),
+            _ => self.fault(out),
         }
     }
 
@@ -270,6 +277,7 @@ impl<R: Stored> Session<R> {
                     body::Broken::Nul => "a NUL",
                 };
                 self.close(
+                    Closed::Protocol,
                     Reply::new(521, Enhanced(5, 5, 2), format!("the message holds {what}; refused, closing")),
                     out,
                 )
@@ -311,7 +319,7 @@ impl<R: Stored> Session<R> {
     }
 
     fn too_many(&mut self, out: &mut Replies) -> Next {
-        self.close(Reply::new(421, Enhanced(4, 7, 0), "too many errors, closing the connection"), out)
+        self.close(Closed::Errors, Reply::new(421, Enhanced(4, 7, 0), "too many errors, closing the connection"), out)
     }
 
     fn end_transaction(&mut self, out: &mut Replies) -> Next {
@@ -326,7 +334,7 @@ impl<R: Stored> Session<R> {
     fn ready(&mut self, out: &mut Replies) -> Next {
         self.phase = Phase::Commands;
         match self.draining && self.transaction.is_none() {
-            true => self.close(Reply::new(421, Enhanced(4, 3, 2), "shutting down"), out),
+            true => self.close(Closed::Draining, Reply::new(421, Enhanced(4, 3, 2), "shutting down"), out),
             false => Next::Read,
         }
     }
@@ -339,11 +347,15 @@ impl<R: Stored> Session<R> {
         }
     }
 
-    fn close(&mut self, reply: Reply, out: &mut Replies) -> Next {
+    fn fault(&mut self, out: &mut Replies) -> Next {
+        self.close(Closed::Fault, Reply::new(421, Enhanced(4, 3, 0), "internal error, closing the connection"), out)
+    }
+
+    fn close(&mut self, why: Closed, reply: Reply, out: &mut Replies) -> Next {
         out.push(&reply);
-        self.phase = Phase::Closed;
+        self.phase = Phase::Closed(why);
         self.transaction = None;
-        Next::Close
+        Next::Close(why)
     }
 }
 

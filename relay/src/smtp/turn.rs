@@ -33,6 +33,8 @@ pub enum Input<'a, R> {
     Deadline,
     /// The relay is stopping.
     Draining,
+    /// The connection has been idle for longest, and its place is needed.
+    Evicted,
 }
 
 /// How the content after DATA ended.
@@ -66,7 +68,28 @@ pub enum Next {
     /// Go on with what was asked for before.
     Unchanged,
     /// Send the replies and close the connection.
-    Close,
+    Close(Closed),
+}
+
+/// Why the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The client said QUIT.
+    Quit,
+    /// The client may not talk to us.
+    Blocked,
+    /// The client was too slow.
+    Timeout,
+    /// The client made too many mistakes.
+    Errors,
+    /// What the client sends cannot be read safely.
+    Protocol,
+    /// The relay is stopping.
+    Draining,
+    /// Its place was needed.
+    Evicted,
+    /// The driver broke the rules of this module: our bug.
+    Fault,
 }
 
 /// What only the settings and the resources know.

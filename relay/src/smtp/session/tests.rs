@@ -43,7 +43,7 @@ impl Talk {
                     next = self.next.clone();
                     break;
                 }
-                Next::Read | Next::Body | Next::Close => break,
+                Next::Read | Next::Body | Next::Close(_) => break,
             };
             next = self.session.step(input, &mut replies);
         }
@@ -120,7 +120,7 @@ fn every_command_in_every_state_to_depth_three_does_as_the_reference_says() {
                 let (line, row) = REFERENCE[command];
                 let (code, after) = row[state].split_once(' ').unwrap();
                 assert_eq!(talk.line(line).code().to_string(), code, "{line} in state {state} of {start:?}, {index}");
-                assert_eq!(talk.next == Next::Close, after == "X", "{line}");
+                assert_eq!(matches!(talk.next, Next::Close(_)), after == "X", "{line}");
                 if after == "X" {
                     break;
                 }
@@ -181,9 +181,9 @@ fn a_broken_body_closes_and_nothing_after_it_is_heard() {
         let mut talk = Talk::begin();
         talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"])
             .step(Input::Body(BodyEnd::Broken(why)));
-        assert!(talk.said.starts_with("521 5.5.2") && talk.next == Next::Close, "{}", talk.said);
+        assert!(talk.said.starts_with("521 5.5.2") && talk.next == Next::Close(Closed::Protocol), "{}", talk.said);
         assert_eq!(talk.line("MAIL FROM:<a@b.test>").said, "");
-        assert_eq!(talk.next, Next::Close);
+        assert_eq!(talk.next, Next::Close(Closed::Protocol));
     }
 }
 
@@ -228,7 +228,7 @@ fn a_late_answer_is_recognised() {
 fn a_receipt_that_nobody_asked_for_is_no_acknowledgement() {
     let mut talk = Talk::begin();
     talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>"]).step(Input::Accepted(Receipt));
-    assert_eq!((talk.code(), &talk.next), (421, &Next::Close));
+    assert_eq!((talk.code(), &talk.next), (421, &Next::Close(Closed::Fault)));
 }
 
 #[test]
@@ -238,20 +238,20 @@ fn errors_and_refusals_are_borne_up_to_their_limits() {
         assert_eq!(talk.line("garbage").code(), 500);
     }
     assert_eq!(talk.line("garbage").said, "421 4.7.0 too many errors, closing the connection\r\n");
-    assert_eq!(talk.next, Next::Close);
+    assert_eq!(talk.next, Next::Close(Closed::Errors));
 
     let mut talk = Talk::begin();
     talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>"]);
     for _ in 0..LIMITS.refusals {
         assert_eq!(talk.line("RCPT TO:<no@b.test>").code(), 550);
     }
-    assert_eq!((talk.line("RCPT TO:<no@b.test>").code(), &talk.next), (421, &Next::Close));
+    assert_eq!((talk.line("RCPT TO:<no@b.test>").code(), &talk.next), (421, &Next::Close(Closed::Errors)));
 
     let mut talk = Talk::begin();
     for _ in 0..LIMITS.idle_commands + LIMITS.errors {
         assert_eq!(talk.line("NOOP").code(), 250);
     }
-    assert_eq!((talk.line("NOOP").code(), &talk.next), (421, &Next::Close));
+    assert_eq!((talk.line("NOOP").code(), &talk.next), (421, &Next::Close(Closed::Errors)));
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn an_accepted_message_forgives_what_was_before() {
 fn draining_closes_the_idle_and_lets_a_transaction_finish() {
     let mut talk = Talk::begin();
     talk.line("EHLO a").step(Input::Draining);
-    assert_eq!((talk.said.get(..9), &talk.next), (Some("421 4.3.2"), &Next::Close));
+    assert_eq!((talk.said.get(..9), &talk.next), (Some("421 4.3.2"), &Next::Close(Closed::Draining)));
 
     let mut talk = Talk::begin();
     talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>"]).step(Input::Draining);
@@ -278,7 +278,14 @@ fn draining_closes_the_idle_and_lets_a_transaction_finish() {
     assert_eq!(talk.step(Input::Draining).next, Next::Body);
     talk.step(Input::Body(BodyEnd::Complete));
     assert!(talk.said.starts_with("250 2.0.0 queued") && talk.said.ends_with("421 4.3.2 shutting down\r\n"));
-    assert_eq!(talk.next, Next::Close);
+    assert_eq!(talk.next, Next::Close(Closed::Draining));
+}
+
+#[test]
+fn the_longest_idle_is_told_to_come_back() {
+    let mut talk = Talk::begin();
+    assert_eq!(talk.line("EHLO a").step(Input::Evicted).said.get(..9), Some("421 4.3.2"));
+    assert_eq!(talk.next, Next::Close(Closed::Evicted));
 }
 
 #[test]
@@ -286,7 +293,7 @@ fn a_deadline_closes_in_every_phase() {
     for lines in [&[][..], &["EHLO a"], &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "DATA"]] {
         let mut talk = Talk::begin();
         talk.lines(lines).step(Input::Deadline);
-        assert_eq!((talk.said.get(..9), &talk.next), (Some("421 4.4.2"), &Next::Close));
+        assert_eq!((talk.said.get(..9), &talk.next), (Some("421 4.4.2"), &Next::Close(Closed::Timeout)));
     }
 }
 
@@ -294,5 +301,8 @@ fn a_deadline_closes_in_every_phase() {
 fn lines_that_are_none_are_refused() {
     let mut talk = Talk::begin();
     assert_eq!((talk.step(Input::LineTooLong).code(), &talk.next), (500, &Next::Read));
-    assert_eq!((talk.step(Input::LineBroken(line::Broken::BareLineEnd)).code(), &talk.next), (521, &Next::Close));
+    assert_eq!(
+        (talk.step(Input::LineBroken(line::Broken::BareLineEnd)).code(), &talk.next),
+        (521, &Next::Close(Closed::Protocol))
+    );
 }

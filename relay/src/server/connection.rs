@@ -1,0 +1,249 @@
+//! One connection: moves octets between socket, session, decoder and spool, within its deadlines.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::Server;
+use super::desk::Desk;
+use super::seats::Seat;
+use super::wire::{Buffers, Gone, Waited, Wire};
+use crate::metrics::{self, Why};
+use crate::shutdown::{Shutdown, Stage};
+use crate::smtp::body::{Decoder, Step};
+use crate::smtp::line::{Framed, Framer};
+use crate::smtp::reply::Replies;
+use crate::smtp::session::{BodyEnd, Closed, Input, Next, Session};
+use crate::spool::Receipt;
+
+/// Replies that wait are sent when there are so many octets of them, or when no complete line is left to answer.
+const REPLIES_MAX: usize = 4 << 10;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Connection {
+    server: Arc<Server>,
+    client: IpAddr,
+    seat: Seat,
+    shutdown: Shutdown,
+    wire: Wire,
+    session: Session<Receipt>,
+    framer: Framer,
+    replies: Replies,
+    desk: Desk,
+    /// When the line that is awaited must be complete.
+    line_deadline: Option<Instant>,
+    draining: bool,
+}
+
+impl Connection {
+    /// Fails when the connection is already gone.
+    pub(super) fn new(
+        stream: TcpStream,
+        client: SocketAddr,
+        seat: Seat,
+        server: Arc<Server>,
+        buffers: Arc<Buffers>,
+        shutdown: Shutdown,
+    ) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?.ip();
+        let client = client.ip().to_canonical();
+        let octets = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        server.metrics.server().open_connections.inc();
+        Ok(Self {
+            client,
+            seat,
+            shutdown,
+            wire: Wire::new(stream, buffers),
+            session: Session::new(Arc::clone(&server.hostname), server.session_limits()),
+            framer: Framer::new(octets(server.limits.command_line), octets(server.limits.command_line_discard)),
+            replies: Replies::default(),
+            desk: Desk::new(Arc::clone(&server), client, local),
+            line_deadline: None,
+            draining: false,
+            server,
+        })
+    }
+
+    /// Until one side closes it.
+    pub(super) async fn serve(mut self) {
+        match self.talk().await {
+            Ok(why) => {
+                self.note_end(why);
+                if self.flush().await.is_ok() && why != Closed::Evicted {
+                    self.hang_up().await;
+                }
+            }
+            Err(Gone::Closed) => tracing::debug!(client = %self.client, "the client has closed the connection"),
+            Err(Gone::Deaf) => self.note_end(Closed::Timeout),
+        }
+    }
+
+    async fn hang_up(self) {
+        let Self { wire, seat, .. } = self;
+        seat.idle(Instant::now()); // whoever only waits to see our last word may be sent away
+        wire.close().await;
+    }
+
+    async fn talk(&mut self) -> Result<Closed, Gone> {
+        let mut next = self.step(Input::Connected);
+        loop {
+            next = match next {
+                Next::Ask(serial, question) => {
+                    let answer = self.desk.answer(question).await;
+                    self.step(Input::Answer(serial, answer))
+                }
+                Next::Body => {
+                    self.flush().await?;
+                    let input = self.body().await?.map_or(Input::Deadline, Input::Body);
+                    self.step(input)
+                }
+                Next::Commit => match self.desk.commit(self.session.hello()).await {
+                    Ok(receipt) => self.step(Input::Accepted(receipt)),
+                    Err(reply) => self.step(Input::Refused(reply)),
+                },
+                Next::Discard => {
+                    self.desk.discard();
+                    Next::Read
+                }
+                Next::Read | Next::Unchanged => self.command().await?,
+                Next::Close(why) => return Ok(why),
+            };
+        }
+    }
+
+    fn step(&mut self, input: Input<'_, Receipt>) -> Next {
+        self.session.step(input, &mut self.replies)
+    }
+
+    /// Reads a line and gives it to the session; or tells it why there is none.
+    async fn command(&mut self) -> Result<Next, Gone> {
+        loop {
+            let octets = self.wire.octets();
+            let (consumed, next) = match self.framer.next(octets) {
+                Framed::Line(length) => {
+                    (length + 2, Some(self.session.step(Input::Line(&octets[..length]), &mut self.replies)))
+                }
+                Framed::TooLong(length) => (length, Some(self.step(Input::LineTooLong))),
+                Framed::Broken(why) => (0, Some(self.step(Input::LineBroken(why)))),
+                Framed::Discard(length) => (length, None),
+                Framed::Incomplete => match self.wait_for_command().await? {
+                    Some(next) => return Ok(next),
+                    None => continue,
+                },
+            };
+            self.wire.consume(consumed);
+            if let Some(next) = next {
+                self.line_deadline = None;
+                if self.replies.as_bytes().len() > REPLIES_MAX {
+                    self.flush().await?;
+                }
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Until more is there (`None`), or something ends the wait.
+    async fn wait_for_command(&mut self) -> Result<Option<Next>, Gone> {
+        self.flush().await?;
+        let deadline = *self.line_deadline.get_or_insert_with(|| Instant::now() + self.server.limits.command_time);
+        if self.session.is_idle() && self.wire.octets().is_empty() {
+            self.seat.idle(Instant::now());
+        }
+        let (seat, shutdown, draining) = (&self.seat, &self.shutdown, self.draining);
+        let interrupt = async {
+            tokio::select! {
+                () = seat.asked_to_leave() => {}
+                () = shutdown.reached(Stage::Draining), if !draining => {}
+            }
+        };
+        let waited = self.wire.fill(deadline, interrupt).await?;
+        self.seat.busy();
+        Ok(match waited {
+            Waited::Read => None,
+            Waited::Late => Some(self.step(Input::Deadline)),
+            Waited::Interrupted if !self.draining && self.shutdown.stage() >= Stage::Draining => {
+                self.draining = true;
+                Some(self.step(Input::Draining))
+            }
+            Waited::Interrupted => Some(self.step(Input::Evicted)),
+        })
+    }
+
+    /// Reads the content after DATA to its end, and keeps of it what may be kept. `None`: it came too slowly.
+    async fn body(&mut self) -> Result<Option<BodyEnd>, Gone> {
+        let limits = &self.server.limits;
+        let (began, mut progress, mut received) = (Instant::now(), Instant::now(), 0u64);
+        let mut decoder = Decoder::new(limits.body_line.saturating_sub("\r\n".len() as u64));
+        loop {
+            let octets = self.wire.octets();
+            let mut rest = octets;
+            let end = loop {
+                match decoder.next(&mut rest) {
+                    Step::Content(clean) => self.desk.write(clean).await,
+                    Step::More => break None,
+                    Step::End => break Some(self.desk.body_end(decoder.overlong())),
+                    Step::Broken(why) => break Some(BodyEnd::Broken(why)),
+                }
+            };
+            let consumed = octets.len() - rest.len();
+            self.wire.consume(consumed);
+            if end.is_some() {
+                return Ok(end);
+            }
+            received += consumed as u64;
+            let by_rate = began + limits.body_time + std::time::Duration::from_secs(received / limits.body_rate.max(1));
+            let deadline = by_rate.min(progress + limits.body_time).min(began + limits.message_time);
+            if self.wire.fill(deadline, std::future::pending()).await? != Waited::Read {
+                return Ok(None);
+            }
+            progress = Instant::now();
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        if !self.replies.as_bytes().is_empty() {
+            self.wire.send(self.replies.as_bytes(), self.server.limits.reply_time).await?;
+            self.replies.clear();
+        }
+        Ok(())
+    }
+
+    /// Whoever is cut off finds out why in the log; whoever says QUIT needs no line.
+    fn note_end(&self, why: Closed) {
+        let (counted, decision) = match why {
+            Closed::Quit => return,
+            Closed::Blocked => (metrics::Closed::Blocked, "blocked-client"),
+            Closed::Timeout => (metrics::Closed::Timeout, "timeout"),
+            Closed::Errors => (metrics::Closed::Errors, "too-many-errors"),
+            Closed::Protocol => (metrics::Closed::Protocol, "protocol"),
+            Closed::Draining => (metrics::Closed::Draining, "draining"),
+            Closed::Evicted => (metrics::Closed::Full, "idle-longest"),
+            Closed::Fault => (metrics::Closed::Protocol, "fault"),
+        };
+        self.server.metrics.server().closed.get_or_create(&Why { why: counted }).inc();
+        if why != Closed::Blocked {
+            let reply = String::from_utf8_lossy(self.replies.as_bytes());
+            let reply = reply.lines().next_back().unwrap_or_default();
+            tracing::info!(client = %self.client, reply, decision, "connection closed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten thousand idle connections are ten thousand of these.
+    #[test]
+    fn a_connection_is_small() {
+        fn size<F>(_: impl FnOnce(Connection) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(Connection::serve) <= 2048, "{} octets", size(Connection::serve));
+    }
+}

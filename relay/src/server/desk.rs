@@ -1,0 +1,264 @@
+//! Answers the session's questions: asks the rules in force, opens and fills the spool's intake, commits. Keeps the one open
+//! transaction, and logs each refusal and each accepted message.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Server;
+use crate::address::ForwardPath;
+use crate::envelope::Envelope;
+use crate::header::{self, Trace};
+use crate::metrics::Rule;
+use crate::policy::{ContentFacts, Decision, Rules, Transaction};
+use crate::smtp::Reply;
+use crate::smtp::command::Mail;
+use crate::smtp::reply::Enhanced;
+use crate::smtp::session::{Answer, BodyEnd, Hello, Question};
+use crate::spool::{Draft, HEAD_MAX, Intake, Receipt, Refused};
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Desk {
+    server: Arc<Server>,
+    client: IpAddr,
+    local: IpAddr,
+    open: Option<Box<Open>>,
+}
+
+/// A transaction, from MAIL to the end of its content.
+#[derive(Debug)]
+struct Open {
+    /// Those of its MAIL, to its end.
+    rules: Arc<Rules>,
+    transaction: Transaction,
+    /// The client declared BODY=8BITMIME.
+    eight_bit: bool,
+    content: Content,
+    size_max: u64,
+    /// Who decided, for the line in the log.
+    object: Option<Arc<str>>,
+    ended: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Coming(Intake),
+    Whole(Draft),
+    Lost(BodyEnd),
+    Taken,
+}
+
+impl Desk {
+    pub(super) fn new(server: Arc<Server>, client: IpAddr, local: IpAddr) -> Self {
+        Self { server, client, local, open: None }
+    }
+
+    /// Forgets the transaction, and removes what was written of its content.
+    pub(super) fn discard(&mut self) {
+        self.open = None;
+    }
+
+    pub(super) async fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Client => {
+                let decision = (self.server.rules)().connect(self.client);
+                self.decided(&decision, None)
+            }
+            Question::Hello => Answer::SizeMax((self.server.rules)().message_size_max(None)),
+            Question::Sender(mail) => self.sender(mail),
+            Question::Recipient(to) => self.recipient(&to),
+            Question::Content => self.content().await,
+        }
+    }
+
+    fn sender(&mut self, mail: Mail) -> Answer {
+        let rules = (self.server.rules)();
+        let (decision, transaction) = rules.mail(self.client, self.local, mail.sender, mail.size);
+        if !decision.is_accepted() {
+            return self.refuse(&decision, Some(&transaction), None);
+        }
+        let intake = match self.server.spool.admit(mail.size) {
+            Ok(intake) => intake,
+            Err(refused) => return self.refuse(&not_stored(refused), Some(&transaction), None),
+        };
+        let (size_max, content) = (rules.message_size_max(Some(&transaction)), Content::Coming(intake));
+        let (eight_bit, object) = (mail.eight_bit, decision.object);
+        self.open = Some(Box::new(Open { rules, transaction, eight_bit, content, size_max, object, ended: None }));
+        Answer::Yes
+    }
+
+    fn recipient(&mut self, to: &ForwardPath) -> Answer {
+        let Some(mut open) = self.open.take() else { return no_transaction() };
+        let decision = open.rules.rcpt(&mut open.transaction, to);
+        let answer = self.decided(&decision, Some((&open.transaction, Some(to))));
+        if decision.is_accepted() {
+            open.size_max = open.rules.message_size_max(Some(&open.transaction));
+            open.object = decision.object.or(open.object);
+        }
+        self.open = Some(open);
+        answer
+    }
+
+    /// Keeps a piece of content, unless it is lost already: then it is only read to its end.
+    pub(super) async fn write(&mut self, clean: &[u8]) {
+        let Some(open) = &mut self.open else { return };
+        let Content::Coming(intake) = &mut open.content else { return };
+        if intake.size() + clean.len() as u64 > open.size_max {
+            open.content = Content::Lost(BodyEnd::TooLarge);
+        } else if let Err(refused) = intake.write(clean).await {
+            open.content = Content::Lost(BodyEnd::Failed(not_stored(refused).refusal.unwrap_or_else(local_error)));
+        }
+    }
+
+    /// What became of the content, now that its end is here.
+    pub(super) fn body_end(&mut self, overlong: bool) -> BodyEnd {
+        let Some(open) = &mut self.open else { return BodyEnd::Failed(local_error()) };
+        open.ended = Some(Instant::now());
+        let end = match &open.content {
+            Content::Lost(end) => end.clone(),
+            _ if overlong => BodyEnd::OverlongLine,
+            _ => return BodyEnd::Complete,
+        };
+        let rule = match &end {
+            BodyEnd::TooLarge => "too-large",
+            BodyEnd::OverlongLine => "overlong-line",
+            _ => "not-stored",
+        };
+        self.server.metrics.server().decisions.get_or_create(&Rule { rule }).inc();
+        let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
+        tracing::info!(client = %self.client, %from, to, decision = rule, "message refused");
+        end
+    }
+
+    async fn content(&mut self) -> Answer {
+        let Some(mut open) = self.open.take() else { return no_transaction() };
+        let Content::Coming(intake) = std::mem::replace(&mut open.content, Content::Taken) else {
+            return no_transaction();
+        };
+        let draft = match intake.end().await {
+            Ok(draft) => draft,
+            Err(refused) => return self.refuse(&not_stored(refused), Some(&open.transaction), None),
+        };
+        let decision = if draft.header().len() >= HEAD_MAX {
+            relay_rule("header-too-large", Reply::new(552, Enhanced(5, 3, 4), "the header section is too large"))
+        } else {
+            let header::Facts { hops, from_domains } = header::scan(draft.header());
+            let facts = ContentFacts { size: draft.size(), hops, from_domains };
+            open.rules.content(&mut open.transaction, &facts)
+        };
+        let answer = self.decided(&decision, Some((&open.transaction, None)));
+        open.content = Content::Whole(draft);
+        open.object = decision.object.or(open.object);
+        self.open = Some(open);
+        answer
+    }
+
+    /// Makes the message safe.
+    pub(super) async fn commit(&mut self, hello: Option<&Hello>) -> Result<Receipt, Reply> {
+        let Some(mut open) = self.open.take() else { return Err(local_error()) };
+        let Content::Whole(mut draft) = std::mem::replace(&mut open.content, Content::Taken) else {
+            return Err(local_error());
+        };
+        let (id, now) = (draft.id(), Timestamp::now());
+        let mut fields = header::received(&Trace {
+            hello: hello.map_or("", |hello| hello.name.as_str()),
+            client: self.client,
+            by: &self.server.hostname,
+            extended: hello.is_some_and(|hello| hello.extended),
+            id,
+            recipient: match open.transaction.recipients.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            },
+            now,
+        });
+        fields.extend_from_slice(header::separator(draft.header()));
+        let eight_bit = open.eight_bit || draft.eight_bit();
+        draft.prepend(&fields);
+        let size = draft.size();
+        let envelope = Envelope {
+            arrived: now,
+            sender: open.transaction.sender.clone(),
+            recipients: open.transaction.recipients.clone(),
+            origin: open.rules.origin(&open.transaction),
+            eight_bit,
+        };
+        match self.server.spool.commit(draft, envelope).await {
+            Ok(receipt) => {
+                self.accepted(&receipt, &open, size);
+                Ok(receipt)
+            }
+            Err(refused) => {
+                let decision = not_stored(refused);
+                self.refuse(&decision, Some(&open.transaction), None);
+                Err(decision.refusal.unwrap_or_else(local_error))
+            }
+        }
+    }
+
+    fn accepted(&self, receipt: &Receipt, open: &Open, size: u64) {
+        let metrics = self.server.metrics.server();
+        metrics.messages.inc();
+        metrics.octets.inc_by(size);
+        metrics.recipients.inc_by(open.transaction.recipients.len() as u64);
+        if let Some(ended) = open.ended {
+            metrics.commit_seconds.observe(ended.elapsed().as_secs_f64());
+        }
+        let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
+        let object = open.object.as_deref().unwrap_or_default();
+        tracing::info!(queue_id = %receipt.id(), client = %self.client, %from, to, reply = "250 2.0.0", decision = "accepted",
+            object, size, "message accepted");
+    }
+
+    /// Counts a decision, logs it when it is a refusal, and turns it into an answer.
+    fn decided(&self, decision: &Decision, about: Option<(&Transaction, Option<&ForwardPath>)>) -> Answer {
+        self.server.metrics.server().decisions.get_or_create(&Rule { rule: decision.rule }).inc();
+        let Some(reply) = &decision.refusal else { return Answer::Yes };
+        let from = about.map(|(transaction, _)| transaction.sender.to_string()).unwrap_or_default();
+        let to = match about {
+            Some((_, Some(to))) => to.to_string(),
+            Some((transaction, None)) => addresses(transaction),
+            None => String::new(),
+        };
+        let object = decision.object.as_deref().unwrap_or_default();
+        tracing::info!(client = %self.client, from, to, %reply, decision = decision.rule, object, "refused");
+        Answer::No(reply.clone())
+    }
+
+    fn refuse(&self, decision: &Decision, transaction: Option<&Transaction>, to: Option<&ForwardPath>) -> Answer {
+        self.decided(decision, transaction.map(|transaction| (transaction, to)))
+    }
+}
+
+fn addresses(transaction: &Transaction) -> String {
+    transaction.recipients.iter().map(|recipient| format!("<{recipient}>")).collect::<Vec<_>>().join(",")
+}
+
+/// A rule of the relay itself, which no object can change.
+fn relay_rule(rule: &'static str, reply: Reply) -> Decision {
+    Decision { refusal: Some(reply), rule, object: None }
+}
+
+fn not_stored(refused: Refused) -> Decision {
+    match refused {
+        Refused::Full => {
+            relay_rule("spool-full", Reply::new(452, Enhanced(4, 3, 1), "the queue is full, come back later"))
+        }
+        Refused::Failing(reason) => {
+            tracing::error!(reason, "the spool does not take a message");
+            relay_rule("not-stored", local_error())
+        }
+    }
+}
+
+fn local_error() -> Reply {
+    Reply::new(451, Enhanced(4, 3, 0), "local error, come back later")
+}
+
+/// The session asks in order; if it did not, nothing would be accepted.
+fn no_transaction() -> Answer {
+    Answer::No(local_error())
+}

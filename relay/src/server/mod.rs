@@ -1,0 +1,59 @@
+//! SMTP as a server: takes connections, drives a session on each, hands messages to the spool.
+//!
+//! It decides nothing: the session asks, the rules in force answer, the spool keeps. A panic in one connection ends that
+//! connection. Every wait has a deadline, and everything that a client can make grow has a limit.
+//!
+//! A client that talks before the greeting is neither delayed for it nor punished: what it sent is read after the greeting
+//! was queued, so replies are never out of order.
+
+mod connection;
+mod desk;
+mod listener;
+mod seats;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use listener::run;
+
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::policy::Rules;
+use crate::queue_id::QueueId;
+use crate::smtp::session::{self, Stored};
+use crate::spool::{Receipt, Spool};
+
+/// What all connections of one listener share.
+pub struct Server {
+    /// What we call ourselves, in the greeting and in Received.
+    pub hostname: Arc<str>,
+    /// The rules in force, asked at each connection, EHLO and MAIL. A transaction keeps those that it began with.
+    pub rules: Box<dyn Fn() -> Arc<Rules> + Send + Sync>,
+    /// Where messages go.
+    pub spool: Spool,
+    /// The limits of this process.
+    pub limits: Limits,
+    /// Where it counts.
+    pub metrics: Metrics,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("hostname", &self.hostname).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    fn session_limits(&self) -> session::Limits {
+        let Limits { errors, refusals, idle_commands, .. } = self.limits;
+        session::Limits { errors, refusals, idle_commands }
+    }
+}
+
+/// The only proof on which a session says `250` to a message.
+impl Stored for Receipt {
+    fn id(&self) -> QueueId {
+        self.id()
+    }
+}

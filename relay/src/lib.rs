@@ -20,6 +20,7 @@ pub mod limits;
 pub mod metrics;
 pub mod policy;
 pub mod queue_id;
+pub mod reload;
 pub mod route;
 pub mod schedule;
 pub mod server;

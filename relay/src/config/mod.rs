@@ -22,6 +22,7 @@ use crate::envelope::Origin;
 use crate::policy::Rules;
 use crate::route::{Route, Routes};
 pub use build::build;
+pub(crate) use secrets::read_file;
 pub use secrets::{Secrets, Unreadable, secret_files};
 pub use section::Invalid;
 

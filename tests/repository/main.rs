@@ -1,0 +1,18 @@
+//! What the architecture promises about the source, held by reading the source.
+//!
+//! - [`crates`]: which crate may know which, and what comes in from outside;
+//! - [`layers`]: inside the relay, imports point only downwards, and the pure layers stay pure;
+//! - [`sizes`]: the numbers and names that keep a file readable.
+//!
+//! Each rule is a function from source text to the violations that it finds, and has a test in which it finds one. Functions
+//! of more than 70 lines are clippy's to find.
+
+mod crates;
+mod layers;
+mod sizes;
+mod source;
+
+/// Fails with the list, one on each line.
+fn assert_none(violations: &[String]) {
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
+}

@@ -11,6 +11,7 @@
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
 
 pub mod address;
+pub mod admin;
 pub mod bounce;
 pub mod client;
 pub mod config;

@@ -118,7 +118,7 @@ impl Follower {
     async fn look(mut self, asked: bool) -> Self {
         let now = Instant::now();
         let looked = spawn_blocking(move || {
-            self.retired.retain(|config| Arc::strong_count(config) > 1);
+            self.retired.retain(Config::is_held);
             let old = self.live.as_ref().map(|live| live.load_full());
             let found = catch_unwind(AssertUnwindSafe(|| self.folder.look(old.as_deref(), asked, now)));
             let found =

@@ -188,13 +188,13 @@ fn assemble(
             blocked_clients.insert(*range, except, ());
         }
     }
-    let rules = Rules::new(Parts {
+    let rules = Arc::new(Rules::new(Parts {
         blocked_clients,
         sources,
         names: names.clone(),
         domains: domain_parts.iter().map(|part| part.rules.clone()).collect(),
         policies: policies.iter().map(|one| sections.policies[&one.name].part.policy.clone()).collect(),
-    });
+    }));
     let routes = Routes::new(names, domain_parts.iter().map(|part| part.ways.clone()).collect());
     let hosts: HashMap<_, _> =
         sections.hosts.values().map(|one| (one.part.host.name.clone(), one.part.host.clone())).collect();

@@ -34,8 +34,8 @@ pub type Live = Arc<ArcSwap<Config>>;
 pub struct Config {
     /// The digest of the Snapshot that it was made from.
     pub digest: Digest,
-    /// Who may send what to whom.
-    pub rules: Rules,
+    /// Who may send what to whom: a transaction keeps those that it began with.
+    pub rules: Arc<Rules>,
     /// Where mail goes.
     pub routes: Routes,
     hosts: HashMap<Arc<str>, Arc<Host>>,
@@ -61,6 +61,11 @@ impl Config {
     /// Each object in force, for `/status`.
     pub fn objects(&self) -> &[Object] {
         &self.objects
+    }
+
+    /// Whether somebody else still holds this, or its rules.
+    pub(crate) fn is_held(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.rules) > 1
     }
 
     /// How many objects of a kind are in force.

@@ -1,0 +1,195 @@
+//! What the relay says of itself over HTTP, read-only: `/livez`, `/readyz`, `/metrics`, `/status`.
+//!
+//! Nothing can be changed here, and nothing here names an address, a sender or a recipient: whoever may reach the port may
+//! read all of it. A connection lives for a limited time, and there is a limited number of them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::Timestamp;
+use postern_wire::{SCHEMA, Status};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
+
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::reload::Report;
+use crate::shutdown::{Shutdown, Stage};
+use crate::spool::Spool;
+
+/// What is told. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The settings, and what became of the last ones.
+    pub report: Report,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Set once the spool is open.
+    pub spool: Arc<OnceLock<Spool>>,
+    /// Set once SMTP is listening.
+    pub smtp: Arc<OnceLock<SocketAddr>>,
+    /// Whether we are stopping.
+    pub shutdown: Shutdown,
+}
+
+impl Admin {
+    /// Why no mail should be sent here now; `None`: it should.
+    pub fn not_ready(&self) -> Option<String> {
+        if self.shutdown.stage() > Stage::Serving {
+            return Some("stopping".to_owned());
+        }
+        if self.spool.get().is_none() {
+            return Some("the spool is being opened".to_owned());
+        }
+        if self.report.config().is_none() {
+            let reason = self.report.rejected();
+            return Some(format!("no settings yet: {}", reason.as_deref().unwrap_or("they are being read")));
+        }
+        self.smtp.get().is_none().then(|| "SMTP is about to listen".to_owned())
+    }
+
+    /// What is in force, for `Programmed`.
+    pub fn status(&self) -> Status {
+        let config = self.report.config();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            schema: SCHEMA,
+            settings: config.as_ref().map(|config| config.digest.clone()),
+            rejected: self.report.rejected().map(|reason| reason.to_string()),
+            objects: config.map(|config| config.objects().to_vec()).unwrap_or_default(),
+        }
+    }
+
+    /// All metrics, those of the spool as they are now.
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
+        if let Some(spool) = self.spool.get() {
+            let (usage, gauges) = (spool.usage(), self.metrics.spool());
+            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            let age = usage.oldest.map_or(0, |oldest| Timestamp::now().duration_since(oldest).as_secs().max(0));
+            gauges.messages.set(gauge(usage.messages));
+            gauges.octets.set(gauge(usage.octets));
+            gauges.oldest_seconds.set(age);
+            gauges.corrupt_records.set(gauge(usage.corrupt));
+        }
+        self.metrics.encode()
+    }
+}
+
+/// Serves until the relay ends.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub async fn serve(listener: TcpListener, admin: Admin, limits: &Limits) -> io::Result<()> {
+    let shutdown = admin.shutdown.clone();
+    let listener = Bounded {
+        listener,
+        places: Arc::new(Semaphore::new(usize::try_from(limits.http_connections).unwrap_or(Semaphore::MAX_PERMITS))),
+        time: limits.http_time,
+    };
+    let router = Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(admin);
+    tokio::select! {
+        served = axum::serve(listener, router).into_future() => served,
+        () = shutdown.reached(Stage::Ended) => Ok(()),
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    match admin.not_ready() {
+        None => "ready\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match admin.metrics() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn status(State(admin): State<Admin>) -> Response {
+    axum::Json(admin.status()).into_response()
+}
+
+/// A listener whose connections are few, and live for a limited time: a client that reads or writes slowly holds its place
+/// only so long.
+struct Bounded {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    time: Duration,
+}
+
+impl axum::serve::Listener for Bounded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        // The semaphore is never closed; without a place there would be no limit, so there is no other way out.
+        let Ok(place) = self.places.clone().acquire_owned().await else { return std::future::pending().await };
+        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
+        (Connection { stream, end: Box::pin(sleep(self.time)), _place: place }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// Fails every operation once its time is over.
+struct Connection {
+    stream: TcpStream,
+    end: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// The stream, unless the time is over.
+    fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+        match self.end.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(Pin::new(&mut self.stream)),
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.in_time(context)?.poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.in_time(context)?.poll_write(context, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.in_time(context)?.poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.in_time(context)?.poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests;

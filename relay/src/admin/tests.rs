@@ -1,0 +1,143 @@
+use postern_wire::snapshot::Snapshot;
+use postern_wire::{SETTINGS_FILE, SettingsFile};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use super::*;
+use crate::shutdown::{Trigger, channel};
+use crate::{reload, spool};
+
+struct Serving {
+    admin: Admin,
+    address: SocketAddr,
+    trigger: Trigger,
+    folder: tempfile::TempDir,
+}
+
+async fn serving(change: impl FnOnce(&mut Limits)) -> Serving {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    let (trigger, shutdown) = channel();
+    let admin = Admin {
+        report: Report::default(),
+        metrics: Metrics::new(),
+        spool: Arc::default(),
+        smtp: Arc::default(),
+        shutdown,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn({
+        let admin = admin.clone();
+        async move { serve(listener, admin, &limits).await.unwrap() }
+    });
+    Serving { admin, address, trigger, folder: tempfile::tempdir().unwrap() }
+}
+
+/// Status line and body.
+async fn fetch(address: SocketAddr, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+impl Serving {
+    async fn ready(&self) -> (String, String) {
+        fetch(self.address, "/readyz").await
+    }
+
+    async fn load_settings(&self) {
+        let snapshot = Snapshot { schema: SCHEMA, domains: vec![], hosts: vec![], policies: vec![] };
+        std::fs::write(self.folder.path().join(SETTINGS_FILE), SettingsFile::new(snapshot).to_json()).unwrap();
+        let (sender, first) = oneshot::channel();
+        let options = reload::Options::new(self.folder.path(), 1 << 20, 1 << 10);
+        let (report, metrics) = (self.admin.report.clone(), self.admin.metrics.clone());
+        tokio::spawn(reload::run(
+            options,
+            report,
+            metrics,
+            Arc::new(Notify::new()),
+            sender,
+            self.admin.shutdown.clone(),
+        ));
+        first.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn is_ready_only_with_spool_settings_and_listener() {
+    let serving = serving(|_| {}).await;
+    let not_ready = "HTTP/1.1 503 Service Unavailable".to_owned();
+    assert_eq!(fetch(serving.address, "/livez").await.1, "alive\n");
+    assert_eq!(serving.ready().await, (not_ready.clone(), "the spool is being opened\n".to_owned()));
+    let options = spool::Options::new(serving.folder.path().join("spool"));
+    let (opened, _arrivals) = Spool::open(options, Timestamp::now()).unwrap();
+    serving.admin.spool.set(opened).unwrap();
+    assert_eq!(serving.ready().await, (not_ready.clone(), "no settings yet: they are being read\n".to_owned()));
+    serving.load_settings().await;
+    assert_eq!(serving.ready().await, (not_ready.clone(), "SMTP is about to listen\n".to_owned()));
+    serving.admin.smtp.set(serving.address).unwrap();
+    assert_eq!(serving.ready().await, ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
+    serving.trigger.advance(Stage::Leaving);
+    assert_eq!(serving.ready().await, (not_ready, "stopping\n".to_owned()));
+    assert_eq!(fetch(serving.address, "/livez").await.1, "alive\n");
+}
+
+#[tokio::test]
+async fn status_tells_what_is_in_force() {
+    let serving = serving(|_| {}).await;
+    let before: Status = serde_json::from_str(&fetch(serving.address, "/status").await.1).unwrap();
+    assert_eq!((before.settings, before.schema, before.objects), (None, SCHEMA, vec![]));
+    serving.load_settings().await;
+    let after: Status = serde_json::from_str(&fetch(serving.address, "/status").await.1).unwrap();
+    assert_eq!(after.settings, serving.admin.report.config().map(|config| config.digest.clone()));
+    assert!(after.settings.is_some());
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics_with_the_spool_as_it_is() {
+    let serving = serving(|_| {}).await;
+    let options = spool::Options::new(serving.folder.path().join("spool"));
+    let (opened, _arrivals) = Spool::open(options, Timestamp::now()).unwrap();
+    serving.admin.metrics.spool().messages.set(7);
+    serving.admin.spool.set(opened).unwrap();
+    let (status, text) = fetch(serving.address, "/metrics").await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(text.contains("\npostern_relay_spool_messages 0\n") && text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn nothing_can_be_changed() {
+    let serving = serving(|_| {}).await;
+    let mut stream = TcpStream::connect(serving.address).await.unwrap();
+    stream
+        .write_all(b"POST /status HTTP/1.1\r\nHost: relay\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert_eq!(fetch(serving.address, "/debug").await.0, "HTTP/1.1 404 Not Found");
+}
+
+#[tokio::test]
+async fn a_slow_client_holds_its_place_only_so_long() {
+    let serving = serving(|limits| {
+        limits.http_connections = 1;
+        limits.http_time = Duration::from_millis(300);
+    })
+    .await;
+    let mut slow = TcpStream::connect(serving.address).await.unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    let answer = timeout(Duration::from_millis(100), fetch(serving.address, "/livez")).await;
+    assert!(answer.is_err(), "the only place is taken");
+    let answer = timeout(Duration::from_secs(1), fetch(serving.address, "/livez")).await.unwrap();
+    assert_eq!(answer.1, "alive\n");
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(1), slow.read_to_end(&mut rest)).await.unwrap().ok();
+}

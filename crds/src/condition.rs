@@ -96,7 +96,7 @@ vocabulary! {
         /// Programmed, False: an object of a name that the operator must write exists and is not the operator's.
         NameTaken,
 
-        /// Ready, False: `Accepted` is not True.
+        /// Ready, False: `Accepted` is not True. Programmed, False: so there is nothing, or only its last good part, to enforce.
         NotAccepted,
         /// Ready, False: `ResolvedRefs` is not True.
         UnresolvedRefs,

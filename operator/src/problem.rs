@@ -31,7 +31,7 @@ impl Problem {
 /// What a problem means for its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effect {
-    /// `Accepted=False`: as it is written now, it has no part in the settings.
+    /// `Accepted=False`: as it is written, it cannot be done. It keeps its last good part, has none, or its mail waits.
     NotAccepted,
     /// `ResolvedRefs=False`: something that it names is missing or unfit.
     Unresolved,
@@ -62,6 +62,11 @@ impl<'a> Problems<'a> {
 
     pub(crate) fn add(&mut self, effect: Effect, reason: Reason, message: impl Into<String>) {
         self.all.push(Problem { object: self.object.clone(), effect, reason, message: message.into() });
+    }
+
+    /// What is written contradicts itself, or says nothing where something must be said.
+    pub(crate) fn invalid(&mut self, message: impl Into<String>) {
+        self.add(Effect::NotAccepted, Reason::Invalid, message);
     }
 
     pub(crate) fn partial(&mut self, reason: Reason, message: impl Into<String>) {

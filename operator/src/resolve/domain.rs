@@ -42,7 +42,8 @@ pub(super) struct Context<'a> {
 pub(super) fn domain(context: &Context<'_>, spec: &RelayDomainSpec, problems: &mut Problems<'_>) -> Domain {
     let RelayDomainSpec { domains: _, deliver_to, recipients, filter_policy_ref, bounces, outbound } = spec;
     let policy = filter_policy_ref.as_ref().map_or(DEFAULT_POLICY, |reference| &reference.name);
-    let written = Incoming { deliver_to, recipients, policy };
+    let field = if filter_policy_ref.is_some() { "spec.filterPolicyRef" } else { "spec.filterPolicyRef (not set)" };
+    let written = Incoming { deliver_to, recipients, policy: (field, policy) };
     Domain {
         names: context.held.to_vec(),
         inbound: way("mail to these domains gets 451 4.3.5", problems, |problems| inbound(context, &written, problems)),
@@ -75,15 +76,16 @@ fn way<T>(
 struct Incoming<'a> {
     deliver_to: &'a [reference::NextHop],
     recipients: &'a domain::Recipients,
-    /// The name of the FilterPolicy, written or by default.
-    policy: &'a str,
+    /// The field, and the name of the FilterPolicy, written or by default.
+    policy: (&'static str, &'a str),
 }
 
 fn inbound(context: &Context<'_>, written: &Incoming<'_>, problems: &mut Problems<'_>) -> Result<Inbound, String> {
     // All three are looked at, so that all that is missing is named at once.
     let deliver_to = next_hops("spec.deliverTo", written.deliver_to, context.offers, problems);
     let recipients = recipients::recipients(context, written.recipients, problems);
-    let policy = policy("spec.filterPolicyRef", written.policy, context.offers, problems);
+    let (field, policy) = written.policy;
+    let policy = self::policy(field, policy, context.offers, problems);
     Ok(Inbound { deliver_to: deliver_to?, recipients: recipients?, policy: policy? })
 }
 
@@ -122,7 +124,7 @@ fn next_hops(
     let mut hops = Vec::with_capacity(written.len());
     let mut why = format!("{field}: names no RelayHost");
     if written.is_empty() {
-        problems.partial(Reason::Invalid, why.clone());
+        problems.invalid(why.clone());
     }
     for reference::NextHop { name, preference } in written {
         match offers.hosts.get(name.as_str()) {
@@ -156,7 +158,7 @@ fn senders(
     let mut hosts = BTreeSet::new();
     let mut why = format!("{field}: names no RelayHost");
     if written.is_empty() {
-        problems.partial(Reason::Invalid, why.clone());
+        problems.invalid(why.clone());
     }
     for reference::HostRef { name } in written {
         match offers.hosts.get(name.as_str()) {

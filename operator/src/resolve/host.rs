@@ -121,7 +121,7 @@ fn refusal(inputs: &Inputs, address: IpAddr) -> Option<Refusal> {
     } else if link_local {
         Some(Refusal { what: "a link-local address", warn: offline })
     } else if address.is_unspecified() || address.is_multicast() || broadcast {
-        Some(Refusal { what: "no address of one host", warn: false })
+        Some(Refusal { what: "not the address of one host", warn: false })
     } else if inputs.refused_targets.contains(&address) {
         Some(Refusal { what: "the API server", warn: false })
     } else {
@@ -142,7 +142,7 @@ fn tls_of(inputs: &Inputs, written: &host::Tls, files: &mut SecretFiles, problem
     });
     if handshake == Handshake::None && verification != Verification::Opportunistic {
         let message = "spec.tls: verification needs TLS, but handshake is None";
-        problems.partial(Reason::Invalid, format!("{message}; mail for this host waits"));
+        problems.invalid(format!("{message}; mail for this host waits"));
         return Way::Unresolved(message.to_owned());
     }
     let server_name = match server_name.as_deref().map(host_name).transpose() {
@@ -150,7 +150,7 @@ fn tls_of(inputs: &Inputs, written: &host::Tls, files: &mut SecretFiles, problem
         Err(why) => {
             let text = quoted(written.server_name.as_deref().unwrap_or_default());
             let message = format!("spec.tls.serverName: {text} {why}");
-            problems.partial(Reason::Invalid, format!("{message}; mail for this host waits"));
+            problems.invalid(format!("{message}; mail for this host waits"));
             return Way::Unresolved(message);
         }
     };
@@ -200,7 +200,7 @@ fn answers(inputs: &Inputs, name: &str, problems: &mut Problems<'_>) -> BTreeSet
         match refusal(inputs, address) {
             Some(Refusal { what, warn: false }) => {
                 let message =
-                    format!("spec.endpoints: {name} is {address}, {what}, to which no network path is opened");
+                    format!("spec.endpoints: {name} resolves to {address}, {what}: no network path is opened to it");
                 problems.add(effect, Reason::Invalid, message);
             }
             _ => {

@@ -78,6 +78,16 @@ impl Hold {
             Self::NameTaken => Reason::NameTaken,
         }
     }
+
+    /// The sentence on them.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Unreadable => "nothing new is published, for the namespace cannot be read",
+            Self::NoAnchor => "nothing is published without a relay",
+            Self::Paused => "nothing new is published, for the relay workload is annotated postern.io/paused: \"true\"",
+            Self::Full | Self::NameTaken => "nothing new is published, see the FilterPolicy default",
+        }
+    }
 }
 
 /// Where a RelayHost's endpoints are today.
@@ -267,8 +277,10 @@ fn names(written: &[String], problems: &mut Problems<'_>) -> Vec<String> {
 /// Whether an object still holds any name.
 fn tell_lost(held: &conflict::Held, problems: &mut Problems<'_>) -> bool {
     let conflict::Held { names, lost } = held;
-    let told: Vec<_> =
-        lost.iter().map(|(name, winner)| format!("{name} belongs to the older RelayDomain {winner}")).collect();
+    let told: Vec<_> = lost
+        .iter()
+        .map(|(name, winner)| format!("{name} belongs to the RelayDomain {winner}, which was first"))
+        .collect();
     let told = format!("spec.domains: {}", told.join(", "));
     match (names.is_empty(), lost.is_empty()) {
         (false, true) => {}

@@ -55,7 +55,7 @@ fn verifiers(
     let mut missing = None;
     if written.is_empty() {
         let message = "spec.recipients.verify: is empty, so nobody would be known";
-        problems.partial(Reason::Invalid, message);
+        problems.invalid(message);
         missing = Some(message.to_owned());
     }
     let mut verifiers = Vec::with_capacity(written.len());
@@ -63,7 +63,7 @@ fn verifiers(
         let field = format!("spec.recipients.verify[{index}]");
         let Some(list) = list else {
             let message = format!("{field}: names no way to verify: write `list`");
-            problems.partial(Reason::Invalid, message.clone());
+            problems.invalid(message.clone());
             missing = Some(message);
             continue;
         };

@@ -143,9 +143,12 @@ impl Scene<'_> {
         let accepted = mine.accepted();
         let resolved = mine.resolved(spec.is_ok());
         let enforced = programmed::enforced(kind, expected.as_ref(), self.rendered.settings.schema, self.relays);
-        let (programmed, count) = self.programmed(&mine, expected.as_ref(), enforced);
-        let ready = ready(&[&accepted, &resolved, &programmed], remark());
-        let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), mine.partial()];
+        let count = enforced.count(expected.as_ref(), meta.generation);
+        let programmed = self.programmed(&mine, meta.generation, expected.as_ref(), &enforced);
+        let partial = mine.partial();
+        let remarks = [remark(), partial.as_ref().map(|_| "a part of it is not in force, see PartiallyInvalid")];
+        let ready = ready(&[&accepted, &resolved, &programmed], &remarks);
+        let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), partial];
         let stamp = |verdict: Verdict| self.stamp(verdict, meta.generation, conditions);
         (verdicts.into_iter().flatten().map(stamp).collect(), count)
     }
@@ -153,24 +156,26 @@ impl Scene<'_> {
     fn programmed(
         &self,
         mine: &Mine<'_>,
+        generation: i64,
         expected: Option<&Expected<'_>>,
-        enforced: Enforced,
-    ) -> (Verdict, Option<String>) {
-        let of = ConditionType::Programmed;
-        let count = enforced.count();
+        enforced: &Enforced,
+    ) -> Verdict {
+        let not = |reason, message| Verdict { of: ConditionType::Programmed, holds: Some(false), reason, message };
         if let Some((reason, message)) = mine.told(Effect::NotProgrammed) {
-            return (Verdict { of, holds: Some(false), reason, message }, count);
+            return not(reason, message);
         }
         if self.inputs.anchor.is_none() {
             let message = "there is no relay: no StatefulSet in this namespace is labelled postern.io/relay: \"true\"";
-            return (Verdict { of, holds: Some(false), reason: Reason::NoRelay, message: message.to_owned() }, None);
+            return not(Reason::NoRelay, message.to_owned());
         }
-        if expected.is_none() {
-            let message = "it has no part in the settings, so no relay enforces it".to_owned();
-            return (Verdict { of, holds: Some(false), reason: Reason::NotAccepted, message }, None);
-        }
+        let Some(expected) = expected else {
+            return not(Reason::NotAccepted, "it has no part in the settings, so no relay enforces it".to_owned());
+        };
         let (holds, reason, message) = enforced.verdict(self.rendered.hold);
-        (Verdict { of, holds, reason, message }, count)
+        if holds == Some(true) && expected.generation != generation {
+            return not(Reason::NotAccepted, enforced.of_older(expected.generation));
+        }
+        Verdict { of: ConditionType::Programmed, holds, reason, message }
     }
 
     fn stamp(&self, verdict: Verdict, generation: i64, before: &[Condition]) -> Condition {
@@ -255,14 +260,12 @@ impl<'a> Mine<'a> {
 }
 
 /// The summary: the first of them that does not hold says why.
-fn ready(all: &[&Verdict], remark: Option<&str>) -> Verdict {
+fn ready(all: &[&Verdict], remarks: &[Option<&str>]) -> Verdict {
     let of = ConditionType::Ready;
     let culprit = all.iter().find(|verdict| verdict.holds == Some(false)).or(all.iter().find(|v| v.holds.is_none()));
     let Some(culprit) = culprit else {
-        let message = remark.map_or_else(
-            || "enforced by every ready relay".to_owned(),
-            |remark| format!("enforced by every ready relay; {remark}"),
-        );
+        let remarks = remarks.iter().flatten().map(|remark| format!("; {remark}"));
+        let message = format!("enforced by every ready relay{}", remarks.collect::<String>());
         return Verdict { of, holds: Some(true), reason: Reason::Ready, message };
     };
     let reason = match culprit.of {

@@ -14,7 +14,7 @@ use crate::resolve::Hold;
 pub(super) struct Expected<'a> {
     name: &'a str,
     uid: &'a str,
-    generation: i64,
+    pub(super) generation: i64,
     digest: &'a Digest,
 }
 
@@ -87,9 +87,15 @@ impl Enforced {
         }
     }
 
-    /// `2/3`: of the ready ones. None without a ready one.
-    pub(super) fn count(&self) -> Option<String> {
-        (self.ready > 0).then(|| format!("{}/{}", self.by, self.ready))
+    /// What it comes to when the object itself is of a newer generation, which nobody can enforce.
+    pub(super) fn of_older(&self, generation: i64) -> String {
+        format!("{}/{} relays enforce what it said at generation {generation}", self.by, self.ready)
+    }
+
+    /// `2/3`: of the ready ones, how many enforce the object at this generation. None without a ready one, or a part.
+    pub(super) fn count(&self, expected: Option<&Expected<'_>>, generation: i64) -> Option<String> {
+        let by = if expected?.generation == generation { self.by } else { 0 };
+        (self.ready > 0).then(|| format!("{by}/{}", self.ready))
     }
 
     /// The condition: `None` is Unknown. `hold` is why newer settings were not published, if they were not.
@@ -110,8 +116,10 @@ impl Enforced {
         } else if !rejected.is_empty() {
             (Some(false), Reason::RelayRejected, told(rejected))
         } else if !pending.is_empty() {
-            let reason = hold.map_or(Reason::Pending, Hold::reason);
-            (Some(false), reason, told(pending))
+            match hold {
+                None => (Some(false), Reason::Pending, told(pending)),
+                Some(hold) => (Some(false), hold.reason(), format!("{}; {}", told(pending), hold.sentence())),
+            }
         } else if !unreachable.is_empty() {
             (None, Reason::RelayUnreachable, told(unreachable))
         } else {

@@ -70,23 +70,21 @@ impl Connection {
     }
 
     /// Until one side closes it.
-    pub(super) async fn serve(mut self) {
-        match self.talk().await {
-            Ok(why) => {
-                self.note_end(why);
-                if self.flush().await.is_ok() && why != Closed::Evicted {
-                    self.hang_up().await;
+    #[expect(clippy::manual_async_fn, reason = "an async fn would keep a second place for `self`")]
+    pub(super) fn serve(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            match self.talk().await {
+                Ok(why) => {
+                    self.note_end(why);
+                    if self.flush().await.is_ok() && why != Closed::Evicted {
+                        self.seat.idle(Instant::now()); // whoever only waits to see our last word may be sent away
+                        self.wire.close().await;
+                    }
                 }
+                Err(Gone::Closed) => tracing::debug!(client = %self.client, "the client has closed the connection"),
+                Err(Gone::Deaf) => self.note_end(Closed::Timeout),
             }
-            Err(Gone::Closed) => tracing::debug!(client = %self.client, "the client has closed the connection"),
-            Err(Gone::Deaf) => self.note_end(Closed::Timeout),
         }
-    }
-
-    async fn hang_up(self) {
-        let Self { wire, seat, .. } = self;
-        seat.idle(Instant::now()); // whoever only waits to see our last word may be sent away
-        wire.close().await;
     }
 
     async fn talk(&mut self) -> Result<Closed, Gone> {
@@ -102,7 +100,7 @@ impl Connection {
                     let input = self.body().await?.map_or(Input::Deadline, Input::Body);
                     self.step(input)
                 }
-                Next::Commit => match self.desk.commit(self.session.hello()).await {
+                Next::Commit => match Box::pin(self.desk.commit(self.session.hello())).await {
                     Ok(receipt) => self.step(Input::Accepted(receipt)),
                     Err(reply) => self.step(Input::Refused(reply)),
                 },

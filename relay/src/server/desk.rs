@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use super::Server;
 use crate::address::ForwardPath;
+use crate::config::Config;
 use crate::envelope::Envelope;
 use crate::header::{self, Trace};
 use crate::metrics::Rule;
-use crate::policy::{ContentFacts, Decision, Rules, Transaction};
+use crate::policy::{ContentFacts, Decision, Transaction};
 use crate::smtp::Reply;
 use crate::smtp::command::Mail;
 use crate::smtp::reply::Enhanced;
@@ -32,7 +33,7 @@ pub(super) struct Desk {
 #[derive(Debug)]
 struct Open {
     /// Those of its MAIL, to its end.
-    rules: Arc<Rules>,
+    config: Arc<Config>,
     transaction: Transaction,
     /// The client declared BODY=8BITMIME.
     eight_bit: bool,
@@ -64,19 +65,19 @@ impl Desk {
     pub(super) async fn answer(&mut self, question: Question) -> Answer {
         match question {
             Question::Client => {
-                let decision = (self.server.rules)().connect(self.client);
+                let decision = self.server.live.load().rules.connect(self.client);
                 self.decided(&decision, None)
             }
-            Question::Hello => Answer::SizeMax((self.server.rules)().message_size_max(None)),
+            Question::Hello => Answer::SizeMax(self.server.live.load().rules.message_size_max(None)),
             Question::Sender(mail) => self.sender(mail),
             Question::Recipient(to) => self.recipient(&to),
-            Question::Content => self.content().await,
+            Question::Content => Box::pin(self.content()).await,
         }
     }
 
     fn sender(&mut self, mail: Mail) -> Answer {
-        let rules = (self.server.rules)();
-        let (decision, transaction) = rules.mail(self.client, self.local, mail.sender, mail.size);
+        let config = self.server.live.load_full();
+        let (decision, transaction) = config.rules.mail(self.client, self.local, mail.sender, mail.size);
         if !decision.is_accepted() {
             return self.refuse(&decision, Some(&transaction), None);
         }
@@ -84,18 +85,18 @@ impl Desk {
             Ok(intake) => intake,
             Err(refused) => return self.refuse(&not_stored(refused), Some(&transaction), None),
         };
-        let (size_max, content) = (rules.message_size_max(Some(&transaction)), Content::Coming(intake));
+        let (size_max, content) = (config.rules.message_size_max(Some(&transaction)), Content::Coming(intake));
         let (eight_bit, object) = (mail.eight_bit, decision.object);
-        self.open = Some(Box::new(Open { rules, transaction, eight_bit, content, size_max, object, ended: None }));
+        self.open = Some(Box::new(Open { config, transaction, eight_bit, content, size_max, object, ended: None }));
         Answer::Yes
     }
 
     fn recipient(&mut self, to: &ForwardPath) -> Answer {
         let Some(mut open) = self.open.take() else { return no_transaction() };
-        let decision = open.rules.rcpt(&mut open.transaction, to);
+        let decision = open.config.rules.rcpt(&mut open.transaction, to);
         let answer = self.decided(&decision, Some((&open.transaction, Some(to))));
         if decision.is_accepted() {
-            open.size_max = open.rules.message_size_max(Some(&open.transaction));
+            open.size_max = open.config.rules.message_size_max(Some(&open.transaction));
             open.object = decision.object.or(open.object);
         }
         self.open = Some(open);
@@ -147,7 +148,7 @@ impl Desk {
         } else {
             let header::Facts { hops, from_domains } = header::scan(draft.header());
             let facts = ContentFacts { size: draft.size(), hops, from_domains };
-            open.rules.content(&mut open.transaction, &facts)
+            open.config.rules.content(&mut open.transaction, &facts)
         };
         let answer = self.decided(&decision, Some((&open.transaction, None)));
         open.content = Content::Whole(draft);
@@ -183,7 +184,7 @@ impl Desk {
             arrived: now,
             sender: open.transaction.sender.clone(),
             recipients: open.transaction.recipients.clone(),
-            origin: open.rules.origin(&open.transaction),
+            origin: open.config.rules.origin(&open.transaction),
             eight_bit,
         };
         match self.server.spool.commit(draft, envelope).await {

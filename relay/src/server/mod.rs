@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 pub use listener::run;
 
+use crate::config::Live;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::policy::Rules;
 use crate::queue_id::QueueId;
 use crate::smtp::session::{self, Stored};
 use crate::spool::{Receipt, Spool};
@@ -28,8 +28,8 @@ use crate::spool::{Receipt, Spool};
 pub struct Server {
     /// What we call ourselves, in the greeting and in Received.
     pub hostname: Arc<str>,
-    /// The rules in force, asked at each connection, EHLO and MAIL. A transaction keeps those that it began with.
-    pub rules: Box<dyn Fn() -> Arc<Rules> + Send + Sync>,
+    /// The settings in force, asked at each connection, EHLO and MAIL. A transaction keeps those that it began with.
+    pub live: Live,
     /// Where messages go.
     pub spool: Spool,
     /// The limits of this process.
@@ -57,3 +57,6 @@ impl Stored for Receipt {
         self.id()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,11 +54,11 @@ impl Seats {
     pub(super) fn take(&self, now: Instant) -> Option<Seat> {
         let mut taken = self.taken();
         if taken.seats.len() >= self.0.max {
-            let before = self.millis(now).saturating_sub(IDLE_MIN.as_millis() as u64);
+            let (now, idle_min) = (self.millis(now), IDLE_MIN.as_millis() as u64);
             let idle = |state: &Arc<State>| state.idle_since.load(Ordering::Relaxed);
             let (longest, since) =
                 taken.seats.iter().map(|(number, state)| (*number, idle(state))).min_by_key(|(_, since)| *since)?;
-            if since > before {
+            if since == BUSY || since + idle_min > now {
                 return None;
             }
             taken.seats.remove(&longest)?.leave.notify_one();

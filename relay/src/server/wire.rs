@@ -172,7 +172,7 @@ impl Wire {
     }
 
     /// Ends the connection so that what was sent last is seen.
-    pub(super) async fn close(mut self) {
+    pub(super) async fn close(&mut self) {
         let (octets_max, time) = LINGER;
         let lingering = async {
             self.stream.shutdown().await.ok();

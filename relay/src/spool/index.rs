@@ -1,12 +1,19 @@
 //! What the spool holds, in memory: where each message is, and how each of its recipients stands. Pure.
+//!
+//! A restart tells it the records of the log again ([`Replay`]); while the relay runs, the committer tells it what has
+//! come onto stable storage. An outcome is in force here at once, and in the log a moment later: a crash between the two
+//! costs a duplicate, never a message.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::intake::{Draft, Stored};
-use super::{Pending, PendingRecipient, Queued, Shown, ShownRecipient};
+use super::log::{Place, Replay, Replayed};
+use super::record::{Flags, Header, Kind, Parts};
+use super::warm::Warm;
+use super::{PendingRecipient, Queued, ShownRecipient};
 use crate::envelope::{Envelope, Outcome, Remote};
 use crate::queue_id::QueueId;
 
@@ -23,8 +30,44 @@ pub(super) struct Index {
 
 #[derive(Debug)]
 struct Message {
-    stored: Arc<Stored>,
+    place: Place,
+    flags: Flags,
+    /// Octets of the body, when it is in a file.
+    file: Option<u64>,
+    size: u64,
+    arrived: Timestamp,
     recipients: Box<[Recipient]>,
+    warm: Option<Arc<Warm>>,
+}
+
+/// A message that was just stored.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) id: QueueId,
+    pub(super) place: Place,
+    pub(super) flags: Flags,
+    pub(super) file: Option<u64>,
+    pub(super) size: u64,
+    pub(super) envelope: Arc<Envelope>,
+    pub(super) warm: Option<Arc<Warm>>,
+}
+
+/// What a reader needs to know of a message.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) place: Place,
+    pub(super) leading_dots: bool,
+    pub(super) size: u64,
+    pub(super) warm: Option<Arc<Warm>>,
+}
+
+/// A message without any pending recipient: what it leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) id: QueueId,
+    pub(super) place: Place,
+    /// Octets of the body, when it is in a file.
+    pub(super) file: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +85,45 @@ enum State {
     Done,
 }
 
+/// What an Outcome record says: one for each recipient of an attempt.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Settled {
+    recipient: u32,
+    attempts: u32,
+    outcome: Outcome,
+}
+
+/// What a Copy record says in place of the envelope.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Copied {
+    envelope: Envelope,
+    recipients: Vec<CopiedRecipient>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CopiedRecipient {
+    done: bool,
+    attempts: u32,
+    due: Timestamp,
+    last: Option<Remote>,
+}
+
+/// The envelope in the record of a message.
+pub(super) fn envelope(kind: Kind, octets: &[u8]) -> Result<Envelope, serde_json::Error> {
+    match kind {
+        Kind::Copy => serde_json::from_slice::<Copied>(octets).map(|copied| copied.envelope),
+        Kind::Put | Kind::PutFile | Kind::Outcome => serde_json::from_slice(octets),
+    }
+}
+
 impl Recipient {
+    fn fresh(due: Timestamp) -> Self {
+        Self { state: State::Pending, attempts: 0, due, last: None }
+    }
+
     fn seen(&self, index: usize) -> PendingRecipient {
         // A message has at most 1000 recipients.
         let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -55,6 +136,10 @@ impl Message {
         self.recipients.iter().filter(|recipient| recipient.state != State::Done)
     }
 
+    fn due(&self) -> Option<Timestamp> {
+        self.waiting().map(|recipient| recipient.due).min()
+    }
+
     fn queued(&self, id: QueueId) -> Queued {
         let (mut pending, mut attempts, mut claimed, mut due, mut last) = (0, 0, false, Timestamp::MAX, None);
         for recipient in self.waiting() {
@@ -65,33 +150,37 @@ impl Message {
             last = last.or_else(|| recipient.last.clone());
         }
         let recipients = u32::try_from(self.recipients.len()).unwrap_or(u32::MAX);
-        let Stored { envelope, size, .. } = &*self.stored;
-        Queued { id, arrived: envelope.arrived, size: *size, recipients, pending, claimed, attempts, due, last }
+        Queued { id, arrived: self.arrived, size: self.size, recipients, pending, claimed, attempts, due, last }
     }
 }
 
 impl Index {
-    /// Takes a message in; `false` when its id is here already.
-    pub(super) fn insert(&mut self, id: QueueId, envelope: Envelope, draft: Draft) -> bool {
-        if self.messages.contains_key(&id) {
-            return false;
-        }
-        let fresh = Recipient { state: State::Pending, attempts: 0, due: envelope.arrived, last: None };
-        let recipients = vec![fresh; envelope.recipients.len()].into();
-        self.messages.insert(id, Message { stored: Arc::new(draft.store(envelope)), recipients });
-        true
+    pub(super) fn contains(&self, id: QueueId) -> bool {
+        self.messages.contains_key(&id)
     }
 
-    pub(super) fn pending(&self, id: QueueId) -> Option<Pending> {
-        let message = self.messages.get(&id)?;
-        let all = message.recipients.iter().enumerate();
-        let recipients: Vec<_> =
-            all.filter(|(_, it)| it.state == State::Pending).map(|(index, it)| it.seen(index)).collect();
-        let envelope = Arc::clone(&message.stored.envelope);
-        (!recipients.is_empty()).then_some(Pending { id, envelope, recipients })
+    /// A message is on stable storage. Its recipients are due at once.
+    pub(super) fn insert(&mut self, arrived: Arrived) {
+        let Arrived { id, place, flags, file, size, envelope, warm } = arrived;
+        let recipients = vec![Recipient::fresh(envelope.arrived); envelope.recipients.len()].into();
+        let arrived = envelope.arrived;
+        self.messages.insert(id, Message { place, flags, file, size, arrived, recipients, warm });
     }
 
-    pub(super) fn claim(&mut self, id: QueueId, wanted: &[u32]) -> Option<(Arc<Stored>, Vec<PendingRecipient>)> {
+    pub(super) fn facts(&self, id: QueueId) -> Option<Facts> {
+        let Message { place, flags, size, warm, .. } = self.messages.get(&id)?;
+        let leading_dots = flags.leading_dots;
+        Some(Facts { place: *place, leading_dots, size: *size, warm: warm.clone() })
+    }
+
+    /// Those that are pending and not claimed. Empty when there is none.
+    pub(super) fn pending(&self, id: QueueId) -> Vec<PendingRecipient> {
+        let recipients = self.messages.get(&id).map_or(&[][..], |message| &message.recipients);
+        let all = recipients.iter().enumerate();
+        all.filter(|(_, it)| it.state == State::Pending).map(|(index, it)| it.seen(index)).collect()
+    }
+
+    pub(super) fn claim(&mut self, id: QueueId, wanted: &[u32]) -> Option<(Facts, Vec<PendingRecipient>)> {
         let message = self.messages.get_mut(&id)?;
         let mut claimed = Vec::new();
         for (index, recipient) in message.recipients.iter_mut().enumerate() {
@@ -100,7 +189,7 @@ impl Index {
                 claimed.push(recipient.seen(index));
             }
         }
-        (!claimed.is_empty()).then(|| (Arc::clone(&message.stored), claimed))
+        if claimed.is_empty() { None } else { Some((self.facts(id)?, claimed)) }
     }
 
     pub(super) fn unclaim(&mut self, id: QueueId, claimed: &[PendingRecipient]) {
@@ -114,31 +203,50 @@ impl Index {
         }
     }
 
-    pub(super) fn settle(&mut self, id: QueueId, claimed: &[PendingRecipient], outcomes: Vec<Outcome>) {
-        for (it, outcome) in claimed.iter().zip(outcomes) {
-            self.apply(id, it.index, it.attempts + 1, outcome);
+    /// What became of claimed recipients, in force at once. Answers what the log must say about it, and what the message
+    /// leaves behind when that was the last of it.
+    pub(super) fn settle(
+        &mut self,
+        id: QueueId,
+        claimed: &[PendingRecipient],
+        outcomes: Vec<Outcome>,
+    ) -> Result<(Vec<u8>, Option<Gone>), serde_json::Error> {
+        let settled = claimed.iter().zip(outcomes);
+        let settled: Vec<_> =
+            settled.map(|(it, outcome)| Settled { recipient: it.index, attempts: it.attempts + 1, outcome }).collect();
+        let record = serde_json::to_vec(&settled)?;
+        for it in settled {
+            self.apply(id, it);
         }
-        if let Some(message) = self.messages.get(&id)
-            && message.waiting().next().is_none()
-        {
-            self.messages.remove(&id);
-        }
+        Ok((record, self.remove_settled(id)))
     }
 
-    fn apply(&mut self, id: QueueId, index: u32, attempts: u32, outcome: Outcome) {
-        let deferred = match outcome {
+    fn apply(&mut self, id: QueueId, settled: Settled) {
+        let deferred = match settled.outcome {
             Outcome::Delivered(_) | Outcome::Failed(_) => None,
             Outcome::Deferred { remote, until } => Some((self.share(remote), until)),
         };
-        let recipient = self.messages.get_mut(&id).and_then(|message| message.recipients.get_mut(index as usize));
-        let Some(recipient) = recipient else { return };
-        recipient.attempts = attempts;
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        // A message that was tried in vain is not tried again soon: its content goes from memory.
+        message.warm = None;
+        let Some(recipient) = message.recipients.get_mut(settled.recipient as usize) else { return };
+        recipient.attempts = settled.attempts;
         match deferred {
             None => (recipient.state, recipient.last) = (State::Done, None),
             Some((remote, until)) => {
                 (recipient.state, recipient.due, recipient.last) = (State::Pending, until, Some(remote));
             }
         }
+    }
+
+    fn remove_settled(&mut self, id: QueueId) -> Option<Gone> {
+        if self.messages.get(&id)?.waiting().next().is_some() { None } else { self.remove(id) }
+    }
+
+    /// Takes a message out, whatever its state.
+    pub(super) fn remove(&mut self, id: QueueId) -> Option<Gone> {
+        let Message { place, file, .. } = self.messages.remove(&id)?;
+        Some(Gone { id, place, file })
     }
 
     fn share(&mut self, remote: Remote) -> Arc<Remote> {
@@ -153,6 +261,7 @@ impl Index {
         remote
     }
 
+    /// Makes the pending recipients due; `false` when the message is not here.
     pub(super) fn retry(&mut self, id: QueueId, now: Timestamp) -> bool {
         let Some(message) = self.messages.get_mut(&id) else { return false };
         for recipient in &mut message.recipients {
@@ -161,33 +270,114 @@ impl Index {
         true
     }
 
+    /// Forgets the content of a message, which stays on disk.
+    pub(super) fn cool(&mut self, id: QueueId) {
+        if let Some(message) = self.messages.get_mut(&id) {
+            message.warm = None;
+        }
+    }
+
+    /// The messages in one segment, in the order of their places.
+    pub(super) fn in_segment(&self, generation: u64) -> Vec<(QueueId, Place)> {
+        let all = self.messages.iter().map(|(id, message)| (*id, message.place));
+        let mut found: Vec<_> = all.filter(|(_, place)| place.generation == generation).collect();
+        found.sort_unstable_by_key(|(_, place)| place.offset);
+        found
+    }
+
+    /// What a Copy record of a message says in place of its envelope; `None` when it is no longer at that place.
+    pub(super) fn copied(&self, id: QueueId, from: Place, envelope: Envelope) -> Option<Vec<u8>> {
+        let message = self.messages.get(&id).filter(|message| message.place == from)?;
+        let recipients = message.recipients.iter().map(|it| CopiedRecipient {
+            done: it.state == State::Done,
+            attempts: it.attempts,
+            due: it.due,
+            last: it.last.as_deref().cloned(),
+        });
+        serde_json::to_vec(&Copied { envelope, recipients: recipients.collect() }).ok()
+    }
+
+    /// A message was copied forward. `false`: it was settled meanwhile, and the copy does not matter.
+    pub(super) fn moved(&mut self, id: QueueId, from: Place, to: Place) -> bool {
+        let message = self.messages.get_mut(&id).filter(|message| message.place == from);
+        message.map(|message| message.place = to).is_some()
+    }
+
     pub(super) fn queue(&self) -> Vec<Queued> {
         let mut queue: Vec<_> = self.messages.iter().map(|(id, message)| message.queued(*id)).collect();
         queue.sort_unstable_by_key(|queued| queued.id);
         queue
     }
 
-    pub(super) fn show(&self, id: QueueId) -> Option<Shown> {
+    /// One line of the queue, and its recipients.
+    pub(super) fn show(&self, id: QueueId) -> Option<(Queued, Vec<ShownRecipient>)> {
         let message = self.messages.get(&id)?;
         let all = message.recipients.iter().enumerate();
         let recipients = all.map(|(index, it)| ShownRecipient {
             pending: (it.state != State::Done).then(|| it.seen(index)),
             claimed: it.state == State::Claimed,
         });
-        let recipients = recipients.collect();
-        let envelope = Arc::clone(&message.stored.envelope);
-        Some(Shown { queued: message.queued(id), envelope, recipients, header: message.stored.head.to_vec() })
+        Some((message.queued(id), recipients.collect()))
+    }
+
+    /// Each message and when it is due.
+    pub(super) fn due(&self) -> Vec<(QueueId, Timestamp)> {
+        let mut due: Vec<_> = self.messages.iter().filter_map(|(id, it)| Some((*id, it.due()?))).collect();
+        due.sort_unstable();
+        due
+    }
+
+    /// Each message whose body is in a file.
+    pub(super) fn with_file(&self) -> impl Iterator<Item = QueueId> {
+        self.messages.iter().filter(|(_, message)| message.file.is_some()).map(|(id, _)| *id)
     }
 
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
 
-    pub(super) fn octets(&self) -> u64 {
-        self.messages.values().map(|message| message.stored.size).sum()
-    }
-
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.messages.values().map(|message| message.stored.envelope.arrived).min()
+        self.messages.values().map(|message| message.arrived).min()
+    }
+}
+
+impl Replay for Index {
+    fn replay(&mut self, header: &Header, parts: &Parts<'_>, place: Place) -> Replayed {
+        let id = header.id;
+        let (arrived, recipients) = match header.kind {
+            Kind::Outcome => {
+                let Ok(all) = serde_json::from_slice::<Vec<Settled>>(parts.envelope) else {
+                    return Replayed::NotUnderstood;
+                };
+                for settled in all {
+                    self.apply(id, settled);
+                }
+                let gone = if header.flags.settles { self.remove(id) } else { self.remove_settled(id) };
+                return gone.map_or(Replayed::Kept, |gone| Replayed::Freed(gone.place));
+            }
+            Kind::Put | Kind::PutFile => {
+                let Ok(envelope) = serde_json::from_slice::<Envelope>(parts.envelope) else {
+                    return Replayed::NotUnderstood;
+                };
+                (envelope.arrived, vec![Recipient::fresh(envelope.arrived); envelope.recipients.len()])
+            }
+            Kind::Copy => {
+                let Ok(copied) = serde_json::from_slice::<Copied>(parts.envelope) else {
+                    return Replayed::NotUnderstood;
+                };
+                let recipients = copied.recipients.into_iter().map(|it| Recipient {
+                    state: if it.done { State::Done } else { State::Pending },
+                    attempts: it.attempts,
+                    due: it.due,
+                    last: it.last.map(|remote| self.share(remote)),
+                });
+                (copied.envelope.arrived, recipients.collect())
+            }
+        };
+        let size = u64::from(header.head) + u64::from(header.body);
+        let file = header.in_file().then_some(u64::from(header.body));
+        let (flags, recipients) = (header.flags, recipients.into());
+        let message = Message { place, flags, file, size, arrived, recipients, warm: None };
+        self.messages.insert(id, message).map_or(Replayed::Kept, |old| Replayed::Freed(old.place))
     }
 }

@@ -5,19 +5,40 @@
 //!
 //! The drivers meet only here: a server commits, a delivery takes [`Arrivals`], claims and settles.
 
+mod claim;
+mod committer;
+mod content;
+mod disk;
 mod index;
 mod intake;
+mod log;
+mod memory;
+mod open;
+mod record;
+mod room;
+mod segment;
+mod survivors;
+mod view;
+mod warm;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::envelope::{Envelope, Outcome, Remote};
+use crate::envelope::{Envelope, Outcome};
 use crate::queue_id::QueueId;
-use index::Index;
-pub use intake::{Content, Draft, HEAD_MAX, Intake, Unreadable};
+pub use claim::Claim;
+use claim::Held;
+use committer::{Job, Settle, Store, Task};
+pub use content::{Content, Unreadable};
+use disk::Directory;
+use index::{Facts, Index};
+pub use intake::{Draft, HEAD_MAX, Intake};
+use memory::Memory;
+use room::Room;
+pub use view::{Arrival, Arrivals, Pending, PendingRecipient, Queued, Shown, ShownRecipient, Usage};
 
 /// How a spool is kept.
 #[derive(Clone, Debug)]
@@ -47,32 +68,6 @@ impl Options {
     }
 }
 
-/// A message that may be due: one for each recovered at start, for each commit, for each that a person retries, and for
-/// each claim that was dropped unsettled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// Its id.
-    pub id: QueueId,
-    /// When the first of its recipients is due.
-    pub due: Timestamp,
-}
-
-/// The queue of arrivals. It is unbounded, by what the spool holds.
-#[derive(Debug)]
-pub struct Arrivals(mpsc::UnboundedReceiver<Arrival>);
-
-impl Arrivals {
-    /// The next one; `None` when the spool is gone. May be dropped while it waits.
-    pub async fn next(&mut self) -> Option<Arrival> {
-        self.0.recv().await
-    }
-
-    /// The next one, if it is there already.
-    pub fn try_next(&mut self) -> Option<Arrival> {
-        self.0.try_recv().ok()
-    }
-}
-
 /// Why a spool cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -83,6 +78,27 @@ pub enum OpenError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Another process has the directory.
+    #[error("spool {} is in use by {}", path.display(), holder.map_or("another process".into(), |pid| format!("process {pid}")))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process, if it said who it is.
+        holder: Option<u32>,
+    },
+    /// Segments are of different lengths, or too long.
+    #[error("spool segment {}: its length is not that of the others, or not below 4 GiB", _0.display())]
+    Lengths(PathBuf),
+    /// No room for the segments that are needed at least.
+    #[error("spool {}: {size_max} octets are too few, at least {size_min} are needed", path.display())]
+    TooSmall {
+        /// The directory.
+        path: PathBuf,
+        /// As configured.
+        size_max: u64,
+        /// Four segments.
+        size_min: u64,
     },
 }
 
@@ -95,94 +111,6 @@ pub enum Refused {
     /// It cannot be stored: 451 4.3.0. The reason is for the log, not for the client.
     #[error("{0}")]
     Failing(String),
-}
-
-/// A message that waits, with those of its recipients that are pending and not claimed.
-#[derive(Clone, Debug)]
-pub struct Pending {
-    /// Its id.
-    pub id: QueueId,
-    /// Its envelope, whole.
-    pub envelope: Arc<Envelope>,
-    /// In the order of the envelope.
-    pub recipients: Vec<PendingRecipient>,
-}
-
-/// A recipient that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingRecipient {
-    /// Its place in the envelope.
-    pub index: u32,
-    /// How many attempts were settled.
-    pub attempts: u32,
-    /// Not before this.
-    pub due: Timestamp,
-    /// What the last attempt heard.
-    pub last: Option<Arc<Remote>>,
-}
-
-/// One line of the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queued {
-    /// Its id.
-    pub id: QueueId,
-    /// When it was accepted.
-    pub arrived: Timestamp,
-    /// Octets of its content.
-    pub size: u64,
-    /// All its recipients.
-    pub recipients: u32,
-    /// Those not settled for good.
-    pub pending: u32,
-    /// Whether one of them is in an attempt now.
-    pub claimed: bool,
-    /// The most attempts of a pending recipient.
-    pub attempts: u32,
-    /// When the first pending recipient is due.
-    pub due: Timestamp,
-    /// What the last attempt for a pending recipient heard.
-    pub last: Option<Arc<Remote>>,
-}
-
-/// One message, as a person sees it.
-#[derive(Clone, Debug)]
-pub struct Shown {
-    /// As in the queue.
-    pub queued: Queued,
-    /// Its envelope.
-    pub envelope: Arc<Envelope>,
-    /// One for each recipient of the envelope.
-    pub recipients: Vec<ShownRecipient>,
-    /// The header section, as it will be sent.
-    pub header: Vec<u8>,
-}
-
-/// One recipient, as a person sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShownRecipient {
-    /// `None`: settled for good.
-    pub pending: Option<PendingRecipient>,
-    /// Whether it is in an attempt now.
-    pub claimed: bool,
-}
-
-/// What the spool holds, for metrics and health.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// Octets of segments and body files.
-    pub octets: u64,
-    /// The most that they may be.
-    pub octets_max: u64,
-    /// Octets that live messages need; the rest is pinned until older messages are settled or copied forward.
-    pub live_octets: u64,
-    /// Messages with a pending recipient.
-    pub messages: u64,
-    /// When the oldest of them was accepted.
-    pub oldest: Option<Timestamp>,
-    /// Damaged pieces set aside since the start.
-    pub corrupt: u64,
-    /// Whether new mail is refused for want of room.
-    pub full: bool,
 }
 
 /// Proof that a message is on stable storage.
@@ -202,14 +130,41 @@ impl Receipt {
 #[derive(Clone, Debug)]
 pub struct Spool(Arc<Inner>);
 
+/// What the last clone of the spool ends.
 #[derive(Debug)]
 struct Inner {
-    options: Options,
-    index: Mutex<Index>,
-    arrivals: mpsc::UnboundedSender<Arrival>,
+    shared: Arc<Shared>,
+    jobs: std_mpsc::Sender<Job>,
+    committer: Option<std::thread::JoinHandle<()>>,
+    helper: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Inner {
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.jobs.send(Job::End).ok();
+        if let Some(committer) = self.committer.take() {
+            committer.join().ok();
+        }
+        self.shared.helper.send(Task::End).ok();
+        if let Some(helper) = self.helper.take() {
+            helper.join().ok();
+        }
+    }
+}
+
+/// What the rooms of the spool share.
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    directory: Arc<Directory>,
+    index: Mutex<Index>,
+    memory: Arc<Memory>,
+    room: Room,
+    arrivals: mpsc::UnboundedSender<Arrival>,
+    helper: std_mpsc::Sender<Task>,
+}
+
+impl Shared {
     fn index(&self) -> MutexGuard<'_, Index> {
         // Nothing that holds the lock leaves the index half-changed, so a panic elsewhere does not spoil it.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -222,52 +177,77 @@ impl Inner {
 }
 
 impl Spool {
-    /// Opens the directory, or makes it, and recovers what it holds.
-    pub fn open(options: Options, _now: Timestamp) -> Result<(Self, Arrivals), OpenError> {
-        std::fs::create_dir_all(&options.directory)
-            .map_err(|source| OpenError::File { path: options.directory.clone(), source })?;
-        let (arrivals, receiver) = mpsc::unbounded_channel();
-        let inner = Inner { options, index: Mutex::new(Index::default()), arrivals };
-        Ok((Self(Arc::new(inner)), Arrivals(receiver)))
+    /// Opens the directory, or makes it, and recovers what it holds. Blocks.
+    pub fn open(options: Options, now: Timestamp) -> Result<(Self, Arrivals), OpenError> {
+        open::open(options, now)
     }
 
     /// Room for a new message, of the size that MAIL declared if it did. Says no before the content comes.
     pub fn admit(&self, declared: Option<u64>) -> Result<Intake, Refused> {
-        if declared.unwrap_or(0) > self.0.options.size_max {
+        if !self.0.shared.room.admits(declared.unwrap_or(0), intake::INLINE_MAX as u64) {
             return Err(Refused::Full);
         }
         let random = getrandom::u32().map_err(|error| Refused::Failing(format!("no random number: {error}")))?;
         let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
-        Ok(Intake::new(QueueId::new(millis, random), self.0.options.message_size_max))
+        Ok(Intake::new(&self.0.shared, QueueId::new(millis, random), false))
     }
 
     /// Room for a message that we make ourselves, under an id derived from its cause: committing it twice stores it once.
-    /// It may use the room that is kept back when the spool is full.
+    /// It may use the room that is kept back when the spool is full. Its body is at most 256 KiB.
     pub fn admit_as(&self, id: QueueId) -> Result<Intake, Refused> {
-        Ok(Intake::new(id, self.0.options.message_size_max))
+        Ok(Intake::new(&self.0.shared, id, true))
     }
 
     /// Stores the message and answers when it is on stable storage; its [`Arrival`] is then already sent. Dropping the
     /// future takes nothing back and leaves nothing half-made. An id that is already here is `Ok`, and stored only once.
     pub async fn commit(&self, draft: Draft, envelope: Envelope) -> Result<Receipt, Refused> {
         let id = draft.id();
-        let due = envelope.arrived;
-        if self.0.index().insert(id, envelope, draft) {
-            self.0.announce(id, due);
-        }
+        let sealed = draft.seal(envelope).await?;
+        let (answer, stored) = oneshot::channel();
+        let ended = || Refused::Failing("the spool has ended".into());
+        self.0.jobs.send(Job::Store(Box::new(Store { sealed, answer }))).map_err(|_| ended())?;
+        stored.await.unwrap_or_else(|_| Err(ended()))?;
         Ok(Receipt { id })
     }
 
     /// The message and its pending recipients that nobody has claimed; `None` when there is none. For routing.
     pub async fn envelope(&self, id: QueueId) -> Option<Arc<Pending>> {
-        self.0.index().pending(id).map(Arc::new)
+        let facts = self.0.shared.index().facts(id)?;
+        let envelope = self.envelope_of(id, &facts).await?;
+        let recipients = self.0.shared.index().pending(id);
+        (!recipients.is_empty()).then(|| Arc::new(Pending { id, envelope, recipients }))
     }
 
     /// Those of the named recipients that are pending and not claimed are the caller's, until it settles or drops the
     /// claim. `None` when there is none.
     pub async fn claim(&self, id: QueueId, recipients: &[u32]) -> Option<Claim> {
-        let (stored, recipients) = self.0.index().claim(id, recipients)?;
-        Some(Claim { spool: Arc::clone(&self.0), id, stored, recipients, settled: false })
+        let (facts, recipients) = self.0.shared.index().claim(id, recipients)?;
+        // From here on a drop of this future gives back what was claimed.
+        let held = Held { inner: Arc::clone(&self.0), id, recipients, settled: false };
+        let envelope = self.envelope_of(id, &facts).await?;
+        let Facts { size, leading_dots, .. } = facts;
+        Some(Claim { held, envelope, size, leading_dots })
+    }
+
+    /// `None`: it cannot be read; that is logged, and what is damaged is out of the queue.
+    async fn envelope_of(&self, id: QueueId, facts: &Facts) -> Option<Arc<Envelope>> {
+        if let Some(warm) = &facts.warm {
+            return Some(Arc::clone(&warm.envelope));
+        }
+        let error = match content::read(&self.0.shared, id, false).await {
+            Ok(record) => match index::envelope(record.header.kind, record.envelope()) {
+                Ok(envelope) => return Some(Arc::new(envelope)),
+                Err(error) => Unreadable { id, reason: error.to_string(), damaged: true },
+            },
+            Err(error) => error,
+        };
+        tracing::error!(queue_id = %id, %error, damaged = error.damaged, "an envelope cannot be read back");
+        if error.damaged
+            && let Some(gone) = self.0.shared.index().remove(id)
+        {
+            self.0.jobs.send(Job::Damaged(gone)).ok();
+        }
+        None
     }
 
     /// What became of the claimed recipients: one outcome for each, in their order. In force at once, on stable storage
@@ -275,101 +255,75 @@ impl Spool {
     ///
     /// A deferred recipient sends no [`Arrival`]: whoever settles it knows when it is due.
     pub async fn settle(&self, mut claim: Claim, outcomes: Vec<Outcome>) {
-        debug_assert_eq!(claim.recipients.len(), outcomes.len(), "one outcome for each claimed recipient");
-        claim.settled = true;
-        self.0.index().settle(claim.id, &claim.recipients, outcomes);
+        debug_assert_eq!(claim.recipients().len(), outcomes.len(), "one outcome for each claimed recipient");
+        let id = claim.id();
+        let settled = self.0.shared.index().settle(id, claim.recipients(), outcomes);
+        match settled {
+            Ok((json, gone)) => {
+                claim.held.settled = true;
+                self.0.jobs.send(Job::Settle(Box::new(Settle { id, json, gone }))).ok();
+            }
+            Err(error) => {
+                tracing::error!(queue_id = %id, %error, "an outcome cannot be written; it will be tried again")
+            }
+        }
     }
 
     /// The whole queue, by id.
     pub fn queue(&self) -> Vec<Queued> {
-        self.0.index().queue()
+        self.0.shared.index().queue()
     }
 
-    /// One message; `None` when it is not (or no longer) here.
+    /// One message; `None` when it is not (or no longer) here, or cannot be read.
     pub async fn show(&self, id: QueueId) -> Option<Shown> {
-        self.0.index().show(id)
+        let facts = self.0.shared.index().facts(id)?;
+        let (envelope, header) = match facts.warm {
+            Some(warm) => (Arc::clone(&warm.envelope), warm.head.to_vec()),
+            None => {
+                let record = content::read(&self.0.shared, id, false).await.ok()?;
+                let envelope = index::envelope(record.header.kind, record.envelope()).ok()?;
+                (Arc::new(envelope), record.head().to_vec())
+            }
+        };
+        let (queued, recipients) = self.0.shared.index().show(id)?;
+        Some(Shown { queued, envelope, recipients, header })
     }
 
     /// Makes the pending recipients of these messages due now, and announces them. Answers how many messages it found.
     pub fn retry(&self, ids: &[QueueId], now: Timestamp) -> usize {
         let found: Vec<_> = {
-            let mut index = self.0.index();
+            let mut index = self.0.shared.index();
             ids.iter().filter(|id| index.retry(**id, now)).copied().collect()
         };
         for id in &found {
-            self.0.announce(*id, now);
+            self.0.shared.announce(*id, now);
         }
         found.len()
     }
 
     /// What it holds.
     pub fn usage(&self) -> Usage {
-        let index = self.0.index();
+        let (messages, oldest) = {
+            let index = self.0.shared.index();
+            (index.len() as u64, index.oldest())
+        };
+        let room = &self.0.shared.room;
         Usage {
-            octets: index.octets(),
-            octets_max: self.0.options.size_max,
-            live_octets: index.octets(),
-            messages: index.len() as u64,
-            oldest: index.oldest(),
-            corrupt: 0,
-            full: false,
+            octets: room.octets(),
+            octets_max: self.0.shared.options.size_max,
+            live_octets: room.live(),
+            messages,
+            oldest,
+            corrupt: room.corrupt(),
+            full: !room.admits(0, intake::INLINE_MAX as u64),
         }
     }
 
     /// Everything that was handed in is on stable storage when this returns.
-    pub async fn close(&self) {}
-}
-
-/// Recipients of one message that nobody else may attempt. Dropped unsettled, they return to the queue with an [`Arrival`].
-#[derive(Debug)]
-pub struct Claim {
-    spool: Arc<Inner>,
-    id: QueueId,
-    stored: Arc<intake::Stored>,
-    recipients: Vec<PendingRecipient>,
-    settled: bool,
-}
-
-impl Claim {
-    /// The message.
-    pub fn id(&self) -> QueueId {
-        self.id
-    }
-
-    /// Its envelope, whole.
-    pub fn envelope(&self) -> &Envelope {
-        &self.stored.envelope
-    }
-
-    /// Those claimed, in the order of the envelope.
-    pub fn recipients(&self) -> &[PendingRecipient] {
-        &self.recipients
-    }
-
-    /// Octets of the content.
-    pub fn size(&self) -> u64 {
-        self.stored.size
-    }
-
-    /// Whether any line of the content begins with a dot, so that sending must stuff it (RFC 5321, section 4.5.2).
-    pub fn leading_dots(&self) -> bool {
-        self.stored.leading_dots
-    }
-
-    /// The content from its beginning; may be asked again for another attempt.
-    pub async fn content(&self) -> Result<Content, Unreadable> {
-        Ok(Content::new(Arc::clone(&self.stored)))
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        self.spool.index().unclaim(self.id, &self.recipients);
-        if let Some(due) = self.recipients.iter().map(|recipient| recipient.due).min() {
-            self.spool.announce(self.id, due);
+    pub async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        if self.0.jobs.send(Job::Close(answer)).is_ok() {
+            closed.await.ok();
         }
     }
 }

@@ -1,0 +1,372 @@
+//! The log: segments in the order of their generations, appended to at one end and freed at the other. It knows records
+//! and segments, not messages; who replays it knows which places still matter. Pure: it drives any [`Disk`].
+//!
+//! What [`Log::append`] answers is on stable storage. A failed write or sync is never believed and never retried in
+//! place: the batch goes again into a fresh segment; a second failure is [`Fatal`], and the process must end.
+//!
+//! Tombstones outlive what they bury: only the oldest segment is ever freed, durably, before the next one may be. So an
+//! outcome is never gone before the message that it settles. One message that stays pins its segment and all later ones,
+//! until it is copied forward.
+//!
+//! Room is kept back: ordinary mail leaves two segments free, notifications one, outcomes and copies none.
+
+mod recovery;
+mod seam;
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::record;
+use super::record::{ALIGN, HEADER, Header, Kind, Parts};
+use super::segment::{STAMPS, START, Stamp};
+pub(super) use seam::{Disk, Entry, Place, Rank, Slot, Written};
+
+/// Segments that ordinary mail leaves free.
+pub(super) const RESERVE: u64 = 2;
+/// Spare segments that are kept for use; more are removed.
+const SPARES_MAX: usize = RESERVE as usize + 2;
+
+/// Sizes, and where salts come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Octets of a segment.
+    pub(super) segment: u32,
+    /// Octets that segments and everything else may take together.
+    pub(super) size_max: u64,
+    /// Random.
+    pub(super) seed: u32,
+}
+
+/// The log cannot promise anything any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the spool's log cannot be written: {0}")]
+pub(super) struct Fatal(pub(super) String);
+
+/// Who keeps the messages.
+pub(super) trait Replay {
+    /// A record, in the order of the log. Answers which place does not matter any more: the record's own when it says
+    /// nothing that lasts, a message's that it settles or moves.
+    fn replay(&mut self, header: &Header, parts: &Parts<'_>, place: Place) -> Replayed;
+}
+
+/// See [`Replay`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replayed {
+    /// Nothing was freed.
+    Kept,
+    /// This message's place.
+    Freed(Place),
+    /// The record is whole and nobody understands it.
+    NotUnderstood,
+}
+
+#[derive(Debug)]
+struct Segment {
+    slot: Slot,
+    stamp: Stamp,
+    /// Where the next record goes.
+    end: u32,
+    /// What is on stable storage.
+    synced: u32,
+    /// Messages in it that are not settled, and their octets.
+    live: u64,
+    live_octets: u64,
+    /// A write or sync failed: nothing more is written to it.
+    broken: bool,
+    /// It holds something unreadable that could not be set aside: it is kept as it is.
+    pinned: bool,
+}
+
+/// The log.
+#[derive(Debug)]
+pub(super) struct Log<D> {
+    disk: D,
+    rules: Rules,
+    /// The oldest first. The last one is appended to.
+    segments: VecDeque<Segment>,
+    spares: Vec<Slot>,
+    /// Slots that somebody is making for us.
+    coming: u64,
+    /// Octets in files beside the segments.
+    files: u64,
+    /// The disk had no room for a further slot; nothing is asked of it until this is taken back.
+    disk_full: bool,
+    generation: u64,
+    batch: u64,
+    corrupt: u64,
+}
+
+impl<D: Disk> Log<D> {
+    /// Writes the entries in their order and answers for each of them, when all that was written is on stable storage.
+    pub(super) fn append(&mut self, entries: &[Entry<'_>]) -> Result<Vec<Written>, Fatal> {
+        let mut written = vec![Written::Full; entries.len()];
+        let mut planned: Vec<usize> = Vec::with_capacity(entries.len());
+        let mut octets = 0;
+        for (index, entry) in entries.iter().enumerate() {
+            let length = entry.length();
+            if length > u64::from(self.rules.segment - START) {
+                written[index] = Written::TooLarge;
+                continue;
+            }
+            let free = self.free_segments();
+            let kept = entry.rank as u64;
+            if self.fits(octets + length) {
+                if free < kept {
+                    continue;
+                }
+            } else {
+                if free <= kept {
+                    continue;
+                }
+                self.store(entries, &planned, &mut written)?;
+                (planned, octets) = (Vec::new(), 0);
+                // Storing may have gone on to a fresh segment already, because the last one failed.
+                if !self.fits(length) && !self.roll()? {
+                    continue;
+                }
+            }
+            planned.push(index);
+            octets += length;
+        }
+        self.store(entries, &planned, &mut written)?;
+        Ok(written)
+    }
+
+    fn fits(&self, octets: u64) -> bool {
+        let used = |active: &Segment| u64::from(active.end) + octets <= u64::from(self.rules.segment) && !active.broken;
+        self.segments.back().is_some_and(used)
+    }
+
+    fn store(&mut self, entries: &[Entry<'_>], planned: &[usize], written: &mut [Written]) -> Result<(), Fatal> {
+        if planned.is_empty() {
+            return Ok(());
+        }
+        let Err(first) = self.try_store(entries, planned, written) else { return Ok(()) };
+        if let Some(active) = self.segments.back_mut() {
+            tracing::error!(segment = active.slot.0, error = %first, "a sync of the spool failed; writing again elsewhere");
+            (active.broken, active.end) = (true, active.synced);
+        }
+        if !self.roll()? {
+            return Err(Fatal(format!("{first}; and there is no other segment")));
+        }
+        self.try_store(entries, planned, written).map_err(|second| Fatal(format!("{first}; then elsewhere: {second}")))
+    }
+
+    fn try_store(&mut self, entries: &[Entry<'_>], planned: &[usize], written: &mut [Written]) -> io::Result<()> {
+        let Some(active) = self.segments.back_mut() else { return Err(io::ErrorKind::NotFound.into()) };
+        self.batch += 1;
+        let (generation, salt) = (active.stamp.generation, active.stamp.salt);
+        let headers: Vec<_> = planned
+            .iter()
+            .map(|index| entries[*index].header(generation, self.batch, active.synced).encode(salt))
+            .collect();
+        const FILLING: [u8; ALIGN as usize] = [0; ALIGN as usize];
+        let mut pieces = Vec::with_capacity(planned.len() * 5);
+        let mut places = Vec::with_capacity(planned.len());
+        let mut offset = active.end;
+        for (header, index) in headers.iter().zip(planned) {
+            let entry = &entries[*index];
+            let Parts { envelope, head, body } = entry.parts;
+            // At most a segment: append() has seen to it.
+            let length = entry.length() as u32;
+            let filling = length as usize - HEADER - envelope.len() - head.len() - body.len();
+            let parts = [&header[..], envelope, head, body, &FILLING[..filling]];
+            pieces.extend(parts.into_iter().filter(|part| !part.is_empty()).map(io::IoSlice::new));
+            places.push((*index, Place { generation, slot: active.slot, offset, length }));
+            offset += length;
+        }
+        self.disk.write(active.slot, active.end, &mut pieces)?;
+        self.disk.sync(active.slot)?;
+        (active.end, active.synced) = (offset, offset);
+        for (index, place) in places {
+            written[index] = Written::At(place);
+            if entries[index].kind != Kind::Outcome {
+                active.live += 1;
+                active.live_octets += u64::from(place.length);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on in a fresh segment; `false` when there is none. A slot that fails is left, once.
+    fn roll(&mut self) -> Result<bool, Fatal> {
+        let (previous, previous_end) =
+            self.segments.back().map_or((0, 0), |active| (active.stamp.generation, active.synced));
+        let mut failed = None;
+        loop {
+            let Some(slot) = self.take_slot() else { return Ok(false) };
+            let stamp = self.next_stamp(previous, previous_end);
+            let Err(error) = self.stamp(slot, &stamp) else {
+                let (end, synced) = (START, START);
+                let (live, live_octets) = (0, 0);
+                let fresh = Segment { slot, stamp, end, synced, live, live_octets, broken: false, pinned: false };
+                self.segments.push_back(fresh);
+                return Ok(true);
+            };
+            tracing::error!(segment = slot.0, %error, "a spare segment of the spool cannot be used");
+            self.disk.remove(slot).ok();
+            if let Some(first) = failed.replace(error) {
+                return Err(Fatal(format!("two fresh segments failed: {first}")));
+            }
+        }
+    }
+
+    fn take_slot(&mut self) -> Option<Slot> {
+        if let Some(slot) = self.spares.pop() {
+            return Some(slot);
+        }
+        if self.allocatable() == 0 {
+            return None;
+        }
+        self.disk.allocate().inspect_err(|error| self.slot_failed(error)).ok()
+    }
+
+    fn next_stamp(&mut self, previous: u64, previous_end: u32) -> Stamp {
+        self.generation += 1;
+        let salt = record::crc_from(self.rules.seed, &self.generation.to_le_bytes());
+        Stamp { generation: self.generation, in_use: true, salt, previous, previous_end }
+    }
+
+    fn stamp(&self, slot: Slot, stamp: &Stamp) -> io::Result<()> {
+        let octets = stamp.encode();
+        for at in STAMPS {
+            self.disk.write(slot, at, &mut [io::IoSlice::new(&octets)])?;
+        }
+        self.disk.sync(slot)
+    }
+
+    /// The message at a place is settled, or is elsewhere, and that is on stable storage.
+    pub(super) fn release(&mut self, place: Place) {
+        if let Some(segment) = self.segment(place) {
+            segment.live = segment.live.saturating_sub(1);
+            segment.live_octets = segment.live_octets.saturating_sub(u64::from(place.length));
+        }
+    }
+
+    fn segment(&mut self, place: Place) -> Option<&mut Segment> {
+        // Generations grow from front to back.
+        let at = self.segments.binary_search_by_key(&place.generation, |segment| segment.stamp.generation).ok()?;
+        self.segments.get_mut(at)
+    }
+
+    /// Frees the oldest segments in which nothing matters, one after the other, each durably.
+    pub(super) fn free(&mut self) -> io::Result<()> {
+        while self.segments.len() > 1
+            && let Some(oldest) = self.segments.front()
+            && oldest.live == 0
+            && !oldest.pinned
+        {
+            let slot = oldest.slot;
+            if oldest.broken {
+                self.disk.remove(slot)?;
+            } else {
+                let spare = Stamp { in_use: false, ..self.next_stamp(0, 0) };
+                self.stamp(slot, &spare)?;
+                self.spares.push(slot);
+            }
+            self.segments.pop_front();
+            self.disk_full = false;
+        }
+        Ok(())
+    }
+
+    /// The oldest segment, when copying its messages forward gives room that is wanted: fewer than the kept-back segments
+    /// are free, and some of the oldest segments are together less than half alive.
+    pub(super) fn crowded(&self) -> Option<u64> {
+        if self.free_segments() > RESERVE {
+            return None;
+        }
+        let (mut octets, mut live) = (0, 0);
+        for segment in self.segments.iter().take(self.segments.len() - 1) {
+            if segment.pinned {
+                return None;
+            }
+            octets += u64::from(self.rules.segment);
+            live += segment.live_octets;
+            if live * 2 < octets {
+                return self.segments.front().map(|oldest| oldest.stamp.generation);
+            }
+        }
+        None
+    }
+
+    /// Slots that are more than enough, for removal.
+    pub(super) fn surplus(&mut self) -> Option<Slot> {
+        if self.spares.len() > SPARES_MAX { self.spares.pop() } else { None }
+    }
+
+    /// Whether somebody should make a slot; then it is coming.
+    pub(super) fn wants_slot(&mut self) -> bool {
+        let wants = self.spares.len() as u64 + self.coming < RESERVE + 1 && self.allocatable() > 0;
+        self.coming += u64::from(wants);
+        wants
+    }
+
+    /// A slot that was wanted has come, or has not.
+    pub(super) fn slot_came(&mut self, slot: io::Result<Slot>) {
+        self.coming = self.coming.saturating_sub(1);
+        match slot {
+            Ok(slot) => self.spares.push(slot),
+            Err(error) => self.slot_failed(&error),
+        }
+    }
+
+    fn slot_failed(&mut self, error: &io::Error) {
+        tracing::error!(%error, "the spool cannot have a further segment");
+        self.disk_full = true;
+    }
+
+    /// Asks the disk again, after it had no room.
+    pub(super) fn try_disk_again(&mut self) {
+        self.disk_full = false;
+    }
+
+    /// Whether the disk had no room for a slot.
+    pub(super) fn disk_is_full(&self) -> bool {
+        self.disk_full
+    }
+
+    /// Octets in files beside the segments.
+    pub(super) fn set_files(&mut self, octets: u64) {
+        self.files = octets;
+    }
+
+    /// Octets of all segments and spares, with those that are coming.
+    pub(super) fn octets(&self) -> u64 {
+        (self.segments.len() as u64 + self.spares.len() as u64 + self.coming) * u64::from(self.rules.segment)
+    }
+
+    /// Octets of records with messages that are not settled.
+    pub(super) fn live_octets(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.live_octets).sum()
+    }
+
+    /// Damaged pieces found.
+    pub(super) fn corrupt(&self) -> u64 {
+        self.corrupt
+    }
+
+    /// Octets that ordinary mail may still take.
+    pub(super) fn room(&self) -> u64 {
+        let segment = u64::from(self.rules.segment);
+        let here = self.segments.back().map_or(0, |active| segment - u64::from(active.end));
+        match self.free_segments().checked_sub(RESERVE) {
+            Some(free) => here + free * (segment - u64::from(START)),
+            None => 0,
+        }
+    }
+
+    fn free_segments(&self) -> u64 {
+        self.spares.len() as u64 + self.coming + self.allocatable()
+    }
+
+    fn allocatable(&self) -> u64 {
+        if self.disk_full {
+            return 0;
+        }
+        self.rules.size_max.saturating_sub(self.octets() + self.files) / u64::from(self.rules.segment)
+    }
+}
+
+#[cfg(test)]
+mod tests;

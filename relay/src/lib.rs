@@ -15,6 +15,7 @@ pub mod admin;
 pub mod bounce;
 pub mod client;
 pub mod config;
+pub mod control;
 pub mod envelope;
 pub mod header;
 pub mod limits;

@@ -130,9 +130,10 @@ pub(crate) fn lifetime(_: &mut SchemaGenerator) -> Schema {
 
 /// The largest message, with the bounds of `postern_wire::limits::MESSAGE_SIZE`.
 pub(crate) fn message_size(_: &mut SchemaGenerator) -> Schema {
-    const FORM: &str = "type(self) == int || isQuantity(self)";
-    const BOUNDS: &str = "type(self) == int ? self >= 65536 && self <= 1073741824 : !isQuantity(self) || \
-        (quantity(self).compareTo(quantity('64Ki')) >= 0 && quantity(self).compareTo(quantity('1Gi')) <= 0)";
+    // As a text, for a number is a quantity too.
+    const FORM: &str = "isQuantity(string(self))";
+    const BOUNDS: &str = "!isQuantity(string(self)) || (quantity(string(self)).compareTo(quantity('64Ki')) >= 0 && \
+        quantity(string(self)).compareTo(quantity('1Gi')) <= 0)";
     with(
         json_schema!({"x-kubernetes-int-or-string": true, "maxLength": 32}),
         &[(FORM, "must be a number of octets, such as 35Mi, 1Gi or 36700160"), (BOUNDS, "must be from 64Ki to 1Gi")],

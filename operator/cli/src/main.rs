@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod check;
 mod crds;
+mod manifest;
 
 /// Postern, the mail relay of a DMZ: a few YAML files say whose mail passes and where it goes.
 #[derive(Debug, Parser)]
@@ -19,11 +21,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Args),
     Crds(crds::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
         Command::Crds(args) => crds::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -1,0 +1,125 @@
+//! `postern check`: what is wrong with manifests, without a cluster and without starting anything.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args as ClapArgs, ValueEnum};
+use postern_operator::problem::Effect;
+use postern_operator::resolve::resolve;
+use serde::Serialize;
+
+use crate::manifest::{self, Finding, Manifests};
+
+/// Say what is wrong with manifests: file, line, object, field, and what to write instead
+///
+/// They are checked as the API server would check them, and then as the operator would: whether everything that is
+/// named exists and fits. The exit code is 1 when something is wrong.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  postern check -f crds/examples/quickstart
+  postern check -f dmz/ -f secrets.yaml -o json
+  helm template my-dmz | postern check -f -")]
+pub(crate) struct Args {
+    /// A file (YAML of any number of documents, or JSON), a folder of such files, or - for standard input
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    files: Vec<PathBuf>,
+
+    /// How to print the result
+    #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// One line for each finding
+    Text,
+    /// One object: errors, warnings and notes, and how many objects of each kind are valid
+    Json,
+}
+
+/// The result as a whole.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// What must be changed.
+    errors: Vec<Finding>,
+    /// What works here, but perhaps not as meant.
+    warnings: Vec<Finding>,
+    /// What was left aside.
+    notes: Vec<Finding>,
+    valid: Valid,
+}
+
+/// How many objects are valid.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Valid {
+    relay_domains: usize,
+    relay_hosts: usize,
+    filter_policies: usize,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let report = report(manifest::read(&args.files));
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Text => print(&report),
+    }
+    Ok(if report.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report(mut manifests: Manifests) -> Report {
+    let mut warnings = Vec::new();
+    // What an object names is looked for when every object is valid; else a broken object would be missed by all others.
+    if manifests.findings.is_empty() {
+        (manifests.findings, warnings) = unresolved(&manifests);
+    }
+    Report {
+        errors: manifests.findings,
+        warnings,
+        notes: manifests.notes,
+        valid: Valid {
+            relay_domains: manifests.domains.len(),
+            relay_hosts: manifests.hosts.len(),
+            filter_policies: manifests.policies.len(),
+        },
+    }
+}
+
+/// What the operator would put into the objects' status: errors and warnings.
+fn unresolved(manifests: &Manifests) -> (Vec<Finding>, Vec<Finding>) {
+    let (_, problems) = resolve(&manifests.inputs());
+    let (warnings, errors): (Vec<_>, Vec<_>) =
+        problems.into_iter().partition(|problem| problem.effect == Effect::Warning);
+    let place = |problem: postern_operator::problem::Problem| {
+        let (field, message) = split_field(&problem.message);
+        manifests.finding(&problem.object.to_string(), field, message)
+    };
+    (errors.into_iter().map(place).collect(), warnings.into_iter().map(place).collect())
+}
+
+/// The operator's sentences begin with the field where there is one: `spec.deliverTo[0]: …`.
+fn split_field(message: &str) -> (&str, &str) {
+    match message.split_once(": ") {
+        Some((field, rest)) if field.starts_with("spec.") && !field.contains(' ') => (field, rest),
+        _ => ("", message),
+    }
+}
+
+fn print(report: &Report) {
+    for finding in &report.errors {
+        println!("{finding}");
+    }
+    for finding in &report.warnings {
+        println!("{finding} (warning)");
+    }
+    for finding in &report.notes {
+        println!("{finding} (note)");
+    }
+    let Valid { relay_domains, relay_hosts, filter_policies } = report.valid;
+    match report.errors.len() {
+        0 => println!("Valid: {relay_domains} RelayDomain, {relay_hosts} RelayHost, {filter_policies} FilterPolicy."),
+        1 => println!("1 thing is wrong."),
+        wrong => println!("{wrong} things are wrong."),
+    }
+}

@@ -47,7 +47,8 @@ impl SmtpSink {
 
     /// How many messages it says that it has taken (`mesg=N`).
     pub fn count(&self) -> u64 {
-        let log = self.program.log();
+        // It writes a line at each message; only the last one is wanted.
+        let log = self.program.log_tail();
         let counted = log.rsplit("mesg=").next().filter(|_| log.contains("mesg="));
         counted.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     }

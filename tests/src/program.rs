@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -78,6 +79,17 @@ impl Program {
     /// All that it has printed.
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// The last 256 octets of it.
+    pub fn log_tail(&self) -> String {
+        let mut tail = Vec::new();
+        let read = File::open(&self.log).and_then(|mut file| {
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(256)))?;
+            file.read_to_end(&mut tail)
+        });
+        read.map(|_| String::from_utf8_lossy(&tail).into_owned()).unwrap_or_default()
     }
 
     /// Its end, if it has ended.

@@ -32,6 +32,7 @@ pub struct Relay {
     pub smtp: SocketAddr,
     /// Where it answers `/livez`, `/readyz`, `/metrics` and `/status`.
     pub http: SocketAddr,
+    binary: Option<PathBuf>,
     options: Vec<String>,
     inside: Option<u32>,
     program: Option<Program>,
@@ -54,10 +55,23 @@ impl Relay {
     /// # Errors
     /// When its folder cannot be made.
     pub fn prepare() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("postern-").tempdir()?;
+        Self::prepare_in(&std::env::temp_dir())
+    }
+
+    /// The same with its folder in this one: on the disk that is to be measured.
+    ///
+    /// # Errors
+    /// When its folder cannot be made.
+    pub fn prepare_in(parent: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("postern-").tempdir_in(parent)?;
         let volume = Volume::create(&folder.path().join("settings"))?;
         let (smtp, http) = (loopback::address(), loopback::address());
-        Ok(Self { folder, volume, smtp, http, options: Vec::new(), inside: None, program: None })
+        Ok(Self { folder, volume, smtp, http, binary: None, options: Vec::new(), inside: None, program: None })
+    }
+
+    /// From the next start on it is this program, instead of this build's.
+    pub fn binary(&mut self, path: &Path) {
+        self.binary = Some(path.to_owned());
     }
 
     /// A further option, from the next start on.
@@ -90,7 +104,10 @@ impl Relay {
     }
 
     fn command(&self) -> Result<Command> {
-        let binary = program::own("postern-relay")?;
+        let binary = match &self.binary {
+            Some(path) => path.clone(),
+            None => program::own("postern-relay")?,
+        };
         let mut command = match self.inside {
             None => Command::new(binary),
             Some(pid) => {

@@ -19,6 +19,32 @@ pub struct Usage {
     pub cpu: Duration,
 }
 
+/// Its share of the memory that it uses, octets (`Pss`): what several processes have in common is counted only once.
+///
+/// # Errors
+/// When there is no such process.
+pub fn proportional(pid: u32) -> Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).with_context(|| format!("process {pid}"))?;
+    kibibytes(&rollup, "Pss:")
+}
+
+/// The processes that this one has started and that still run, from `/proc`.
+///
+/// # Errors
+/// When there is no such process.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    Ok(list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// The time on a processor of all those that this process has started and seen end, and of theirs.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_of_the_ended(pid: u32) -> Result<Duration> {
+    times(&fs::read_to_string(format!("/proc/{pid}/stat"))?, 13)
+}
+
 /// Reads it.
 ///
 /// # Errors
@@ -38,12 +64,17 @@ fn kibibytes(status: &str, field: &str) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
-/// Fields 14 and 15; the second field is a name that may hold spaces and parentheses.
+/// `utime` and `stime`.
 fn cpu(stat: &str) -> Result<Duration> {
+    times(stat, 11)
+}
+
+/// Two fields that follow each other, counted behind the second field: that is a name that may hold spaces and parentheses.
+fn times(stat: &str, first: usize) -> Result<Duration> {
     let (_, rest) = stat.rsplit_once(')').context("/proc/PID/stat has a name in parentheses")?;
-    let mut times = rest.split_whitespace().skip(11).map(str::parse::<u64>);
-    let user = times.next().context("/proc/PID/stat has a utime")??;
-    let system = times.next().context("/proc/PID/stat has a stime")??;
+    let mut times = rest.split_whitespace().skip(first).map(str::parse::<u64>);
+    let user = times.next().context("/proc/PID/stat is too short")??;
+    let system = times.next().context("/proc/PID/stat is too short")??;
     Ok(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
 }
 
@@ -54,8 +85,9 @@ mod tests {
 
     #[test]
     fn reads_times_behind_a_name_with_parentheses() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1000 0 0 0 150 25 0 0 20 0 1 0 100 1 1";
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1000 0 0 0 150 25 3 4 20 0 1 0 100 1 1";
         assert_eq!(cpu(stat).unwrap(), Duration::from_millis(1750));
+        assert_eq!(times(stat, 13).unwrap(), Duration::from_millis(70));
     }
 
     #[test]

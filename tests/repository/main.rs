@@ -2,12 +2,14 @@
 //!
 //! - [`crates`]: which crate may know which, and what comes in from outside;
 //! - [`layers`]: inside the relay, imports point only downwards, and the pure layers stay pure;
-//! - [`sizes`]: the numbers and names that keep a file readable.
+//! - [`sizes`]: the numbers and names that keep a file readable;
+//! - [`contract`]: the relay takes every field of the Snapshot apart.
 //!
 //! Each rule is a function from source text to the violations that it finds, and has a test in which it finds one. Functions
 //! of more than 70 lines are clippy's to find.
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
+mod contract;
 mod crates;
 mod layers;
 mod sizes;

@@ -8,3 +8,20 @@ pub mod problem;
 pub mod render;
 pub mod resolve;
 pub mod status;
+
+mod admin;
+mod apply;
+mod cache;
+mod controller;
+mod custom;
+mod discover;
+mod drift;
+mod gather;
+mod metrics;
+mod names;
+mod operator;
+mod programmed;
+
+pub use apply::FIELD_MANAGER;
+pub(crate) use operator::RELAY_SELECTOR;
+pub use operator::{Settings, addresses_of, run};

@@ -1,1 +1,73 @@
-fn main() {}
+//! `postern-operator`: looks after the DMZs of a cluster.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use postern_operator::Settings;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Makes settings, secrets and NetworkPolicies of the RelayDomains, RelayHosts and FilterPolicies of each namespace, and
+/// tells each of them what came of it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Flags {
+    /// Look after these namespaces only, and ask for no right beyond them. Default: every namespace that holds an object
+    /// of our kinds or a relay workload.
+    #[arg(long = "namespace", env = "POSTERN_NAMESPACES", value_delimiter = ',', value_name = "NAME")]
+    namespaces: Vec<String>,
+    /// The namespace of the operator's own pods: from there, and only from there, the relays let themselves be asked.
+    #[arg(long, env = "POSTERN_OPERATOR_NAMESPACE", default_value = "postern-system", value_name = "NAME")]
+    operator_namespace: String,
+    /// Where /healthz and /metrics are answered.
+    #[arg(long, env = "POSTERN_HTTP", default_value = "0.0.0.0:8080", value_name = "ADDR:PORT")]
+    http: SocketAddr,
+    /// How the log is written.
+    #[arg(long, env = "POSTERN_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// What is logged: `info`, `debug`, or more finely as in `info,postern_operator=debug`.
+    #[arg(long, env = "POSTERN_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // Explicitly: with two providers among the dependencies of a workspace, the implicit default panics.
+    let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    installed.map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    let flags = Flags::parse();
+    log(&flags)?;
+    let config = kube::Config::infer().await.context("no cluster to talk to")?;
+    let settings = Settings {
+        namespaces: flags.namespaces,
+        operator_namespace: flags.operator_namespace,
+        refused_targets: postern_operator::addresses_of(&config).await,
+    };
+    let client = kube::Client::try_from(config).context("no client for the cluster")?;
+    let http = TcpListener::bind(flags.http).await.with_context(|| format!("--http {}", flags.http))?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ends = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    postern_operator::run(client, settings, http, ends).await
+}
+
+fn log(flags: &Flags) -> Result<()> {
+    let filter = EnvFilter::try_new(&flags.log).with_context(|| format!("--log {}", flags.log))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    match flags.log_format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.init(),
+    }
+    Ok(())
+}

@@ -91,6 +91,11 @@ impl ApiServer {
         Ok(path)
     }
 
+    /// A file in the folder of this run, removed with it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// What `kubectl` prints on stdout, run as the administrator; an error carries its stderr.
     pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
         let kubeconfig = self.kubeconfig("admin", "admin", Some("system:masters"))?;

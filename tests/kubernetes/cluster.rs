@@ -1,6 +1,7 @@
 //! What a test needs of the cluster: an administrator's client and a namespace of its own.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Namespace;
@@ -26,4 +27,17 @@ pub(crate) async fn namespace(client: &Client, hint: &str) -> Result<String> {
     namespace.metadata.name = Some(name.clone());
     Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
     Ok(name)
+}
+
+/// Asks again until there is an answer, or fails with what the last attempt said.
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Result<T>) -> T {
+    let mut last = String::new();
+    for _ in 0..300 {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => last = format!("{error:#}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not within 30 s: {what}: {last}");
 }

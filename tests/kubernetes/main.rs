@@ -1,10 +1,16 @@
 //! Postern against a real Kubernetes API server.
 //!
 //! The first run builds kube-apiserver from Go modules (see `assets`); later ones find it in the cache.
+#![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
 mod api_server;
 mod certificates;
 mod cluster;
+mod dmz;
+mod manifests;
+mod operator;
 mod process;
 
 mod harness;
+mod programmed;
+mod quickstart;

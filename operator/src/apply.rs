@@ -1,0 +1,204 @@
+//! Writes what was rendered: I/O that decides nothing.
+//!
+//! In this order: the isolation of the relays; without it nothing more. The paths through it. What the settings refer to,
+//! then the settings. Then what is no longer wanted goes, and the relays' kubelets are woken. Each object is compared with
+//! the cache first and sent only when it differs, by server-side apply with the field manager [`FIELD_MANAGER`]. A write
+//! that fails becomes a [`Failure`] and stops only what must not happen without it.
+
+mod status;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Client, Resource, ResourceExt};
+use postern_wire::Digest;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::cache::Cache;
+use crate::drift;
+use crate::gather::{Caches, is_ours};
+use crate::inputs::WrittenKind;
+use crate::metrics::Metrics;
+use crate::render::{BASE, DEFAULT_DENY, DIGEST_ANNOTATION, Rendered, is_reserved};
+
+/// The owner, to the API server, of the fields that the operator sets.
+pub const FIELD_MANAGER: &str = "postern";
+
+/// A write that the API server did not take.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// `NetworkPolicy postern-host-exchange-a`
+    pub(crate) object: String,
+    /// The RelayHost that alone is concerned, if one is.
+    pub(crate) host: Option<String>,
+    pub(crate) error: kube::Error,
+}
+
+impl Failure {
+    /// Whether only a change (of rights, of the object) can make it succeed, and not time.
+    pub(crate) fn is_permanent(&self) -> bool {
+        is_permanent(&self.error)
+    }
+}
+
+/// Whether time alone will not heal this.
+pub(crate) fn is_permanent(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422))
+}
+
+/// One namespace to write to.
+pub(crate) struct Writer<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) namespace: &'a str,
+    pub(crate) caches: &'a Caches,
+    pub(crate) metrics: &'a Metrics,
+}
+
+impl Writer<'_> {
+    /// Writes what differs from what is there.
+    pub(crate) async fn apply(&self, rendered: &Rendered) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        let Rendered { settings, hold: _, network_policies, secret, config_map, problems: _ } = rendered;
+        let policies = network_policies.as_deref().unwrap_or_default();
+        let (isolation, paths): (Vec<_>, Vec<_>) = policies.iter().partition(|policy| is_isolation(policy));
+        for policy in isolation {
+            failures.extend(self.write(&self.caches.network_policies, closed(policy)).await.err());
+        }
+        if !failures.is_empty() {
+            return failures;
+        }
+        for policy in paths {
+            failures.extend(self.write(&self.caches.network_policies, closed(policy)).await.err());
+        }
+        if let Some(secret) = secret
+            && let Err(failure) = self.write(&self.caches.secrets, secret.clone()).await
+        {
+            failures.push(failure);
+            return failures;
+        }
+        if let Some(config_map) = config_map {
+            match self.write(&self.caches.config_maps, config_map.clone()).await {
+                Ok(()) => failures.extend(self.wake_relays(&settings.digest).await),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        if network_policies.is_some() {
+            failures.extend(self.sweep(policies).await);
+        }
+        failures
+    }
+
+    async fn write<K>(&self, cache: &Cache<K>, wanted: K) -> Result<(), Failure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let (kind, name) = (K::kind(&()), wanted.name_any());
+        let mut body = to_value(&wanted);
+        if cache.get(&name).is_some_and(|live| !drift::differs(&body, &to_value(&*live))) {
+            return Ok(());
+        }
+        body["apiVersion"] = json!(K::api_version(&()));
+        body["kind"] = json!(kind);
+        let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match api.patch(&name, &params, &Patch::Apply(&body)).await {
+            Ok(live) => {
+                info!(namespace = self.namespace, object = format!("{kind}/{name}"), "written");
+                self.metrics.wrote(&kind, "apply");
+                cache.put(live);
+                Ok(())
+            }
+            Err(error) => Err(self.failed(format!("{kind} {name}"), owner_host(&wanted), error)),
+        }
+    }
+
+    /// Deletes the policies of ours that are no longer wanted.
+    async fn sweep(&self, wanted: &[NetworkPolicy]) -> Vec<Failure> {
+        let wanted: BTreeSet<&str> = wanted.iter().filter_map(|policy| policy.metadata.name.as_deref()).collect();
+        let api = Api::<NetworkPolicy>::namespaced(self.client.clone(), self.namespace);
+        let mut failures = Vec::new();
+        for policy in self.caches.network_policies.all() {
+            let name = policy.name_any();
+            let ours = is_ours(&policy.metadata) && is_reserved(WrittenKind::NetworkPolicy, &name);
+            if !ours || wanted.contains(name.as_str()) || policy.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let only_this = Preconditions { uid: policy.uid(), resource_version: None };
+            match api.delete(&name, &DeleteParams::default().preconditions(only_this)).await {
+                Ok(_) => {
+                    info!(namespace = self.namespace, object = format!("NetworkPolicy/{name}"), "deleted");
+                    self.metrics.wrote("NetworkPolicy", "delete");
+                    self.caches.network_policies.forget(&name);
+                }
+                Err(kube::Error::Api(status)) if status.code == 404 => self.caches.network_policies.forget(&name),
+                Err(error) => failures.push(self.failed(format!("NetworkPolicy {name}"), None, error)),
+            }
+        }
+        failures
+    }
+
+    /// A kubelet refreshes a pod's volumes at once when the pod changes, and else within a minute or so. A pod that
+    /// cannot be marked gets its settings all the same, later: a failure here is only logged.
+    async fn wake_relays(&self, digest: &Digest) -> Option<Failure> {
+        let api = Api::<Pod>::namespaced(self.client.clone(), self.namespace);
+        let mark = json!({"metadata": {"annotations": {DIGEST_ANNOTATION: digest}}});
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        for pod in self.caches.pods.all() {
+            let marked = pod.annotations().get(DIGEST_ANNOTATION).is_some_and(|marked| marked == digest.as_str());
+            if marked || pod.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            match api.patch_status(&pod.name_any(), &params, &Patch::Merge(&mark)).await {
+                Ok(live) => {
+                    self.metrics.wrote("Pod", "mark");
+                    self.caches.pods.put(live);
+                }
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) if is_permanent(&error) => {
+                    warn!(namespace = self.namespace, pod = pod.name_any(), %error, "kubelet not woken");
+                }
+                Err(error) => return Some(self.failed(format!("Pod {}", pod.name_any()), None, error)),
+            }
+        }
+        None
+    }
+
+    fn failed(&self, object: String, host: Option<String>, error: kube::Error) -> Failure {
+        warn!(namespace = self.namespace, object, %error, "cannot be written");
+        Failure { object, host, error }
+    }
+}
+
+fn is_isolation(policy: &NetworkPolicy) -> bool {
+    policy.metadata.name.as_deref().is_some_and(|name| name == DEFAULT_DENY || name == BASE)
+}
+
+/// The policy with both lists of rules there, if empty: server-side apply takes away what somebody added only from a field
+/// that we set.
+fn closed(policy: &NetworkPolicy) -> NetworkPolicy {
+    let mut policy = policy.clone();
+    if let Some(spec) = &mut policy.spec {
+        spec.ingress.get_or_insert_default();
+        spec.egress.get_or_insert_default();
+    }
+    policy
+}
+
+/// The RelayHost that owns an object.
+fn owner_host<K: Resource>(object: &K) -> Option<String> {
+    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.kind == "RelayHost").map(|owner| owner.name.clone())
+}
+
+#[expect(clippy::expect_used, reason = "serialising a Kubernetes object into memory has no way to fail")]
+fn to_value<T: Serialize>(object: &T) -> Value {
+    serde_json::to_value(object).expect("an object serialises")
+}

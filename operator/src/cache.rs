@@ -1,0 +1,194 @@
+//! One kind of one namespace, kept current by a watch.
+//!
+//! A cache is incomplete until the first list has ended, and refused while the API server does not let the operator read
+//! it: both are states to be asked for, never an error that ends anything. A refused one is tried again, more and more
+//! slowly. What the operator itself has written is put in at once, so that the next look does not see the past.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// How long until a refused list is tried again: at first, and at most.
+const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+
+/// What is known of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// The first list has not ended.
+    NotYet,
+    /// Every object.
+    All,
+    /// Nothing certain: one sentence says what the API server refuses.
+    Refused(String),
+}
+
+/// The objects of one kind in one namespace.
+pub(crate) struct Cache<K> {
+    state: Arc<Mutex<State<K>>>,
+}
+
+impl<K> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone() }
+    }
+}
+
+struct State<K> {
+    known: Known,
+    objects: BTreeMap<String, Arc<K>>,
+    /// What the list has brought so far.
+    listing: BTreeMap<String, Arc<K>>,
+}
+
+impl<K> Cache<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    /// Starts to watch; `changed` is woken whenever an answer of this cache would be another one than before.
+    pub(crate) fn start(
+        api: Api<K>,
+        config: watcher::Config,
+        slim: fn(&mut K),
+        changed: Arc<Notify>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let state = State { known: Known::NotYet, objects: BTreeMap::new(), listing: BTreeMap::new() };
+        let cache = Self { state: Arc::new(Mutex::new(state)) };
+        tasks.spawn(cache.clone().watch(api, config, slim, changed));
+        cache
+    }
+
+    async fn watch(self, api: Api<K>, config: watcher::Config, slim: fn(&mut K), changed: Arc<Notify>) {
+        let (mut wait, longest) = REFUSED_RETRY;
+        loop {
+            let mut events = Box::pin(watcher(api.clone(), config.clone()).default_backoff());
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => {
+                        wait = REFUSED_RETRY.0;
+                        if self.take(event.modify(slim)) {
+                            changed.notify_one();
+                        }
+                    }
+                    Err(error) => {
+                        // A new stream lists anew: only a list shows that a right has come back.
+                        if let Some(refusal) = refusal(&error) {
+                            self.refuse(refusal, &changed);
+                            break;
+                        }
+                        warn!(kind = %K::kind(&()), %error, "watch interrupted");
+                    }
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// Whether it changed anything.
+    fn take(&self, event: Event<K>) -> bool {
+        let mut state = self.lock();
+        match event {
+            Event::Init => state.listing.clear(),
+            Event::InitApply(object) => {
+                state.listing.insert(object.name_any(), Arc::new(object));
+            }
+            Event::InitDone => {
+                state.objects = std::mem::take(&mut state.listing);
+                state.known = Known::All;
+                return true;
+            }
+            Event::Apply(object) => return state.put(object),
+            Event::Delete(object) => return state.remove(&object),
+        }
+        false
+    }
+
+    fn refuse(&self, sentence: String, changed: &Notify) {
+        let refused = Known::Refused(sentence);
+        let mut state = self.lock();
+        if state.known != refused {
+            debug!(kind = %K::kind(&()), known = ?refused, "refused");
+            state.known = refused;
+            changed.notify_one();
+        }
+    }
+
+    /// Puts in what the API server answered to a write.
+    pub(crate) fn put(&self, object: K) {
+        self.lock().put(object);
+    }
+
+    /// Takes out what was deleted.
+    pub(crate) fn forget(&self, name: &str) {
+        self.lock().objects.remove(name);
+    }
+}
+
+impl<K> Cache<K> {
+    pub(crate) fn known(&self) -> Known {
+        self.lock().known.clone()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<K>> {
+        self.lock().objects.get(name).cloned()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().objects.is_empty()
+    }
+
+    /// All objects, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<K>> {
+        self.lock().objects.values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        // Nothing that runs under the lock leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Resource> State<K> {
+    /// Puts in an object, unless a newer one is there: a watch may still be telling what was before our own write.
+    fn put(&mut self, object: K) -> bool {
+        if self.knows_newer_than(&object) {
+            return false;
+        }
+        self.objects.insert(object.name_any(), Arc::new(object));
+        true
+    }
+
+    fn remove(&mut self, object: &K) -> bool {
+        !self.knows_newer_than(object) && self.objects.remove(&object.name_any()).is_some()
+    }
+
+    fn knows_newer_than(&self, object: &K) -> bool {
+        let version = |object: &K| object.resource_version().and_then(|version| version.parse::<u64>().ok());
+        let known = self.objects.get(&object.name_any()).and_then(|known| version(known));
+        known > version(object)
+    }
+}
+
+/// The sentence for an error that only a change of rights, or of what is installed, can heal.
+fn refusal(error: &watcher::Error) -> Option<String> {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        _ => return None,
+    };
+    matches!(status.code, 401 | 403 | 404).then(|| status.message.clone())
+}

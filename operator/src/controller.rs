@@ -1,0 +1,228 @@
+//! One task for each DMZ: whatever changes in its namespace wakes it, and the whole DMZ is rendered from its caches.
+//!
+//! Problems of objects are no errors: they are in the status, and wait for a change. Only what the API server did not take
+//! is tried again: soon and then ever later when it may heal by itself, once a minute when it needs somebody's hand. The
+//! status is written in either case. A DMZ that nothing is left of is let go, and found again when something appears.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use postern_crds::condition::Reason;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, error, info};
+
+use crate::Settings;
+use crate::apply::{Failure, Writer};
+use crate::discover;
+use crate::gather::{Caches, gather};
+use crate::inputs::{Kind, ObjectRef};
+use crate::metrics::{Ended, Metrics};
+use crate::names::Names;
+use crate::problem::{Effect, Problem};
+use crate::programmed::{Question, Relays};
+use crate::render::{render, schema_for};
+use crate::resolve::resolve;
+use crate::status::status;
+
+/// From the first change until the reconcile: what belongs together arrives together.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Bounds of the time until something that may heal by itself is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Until something that needs somebody's hand is tried again.
+const RETRY_PERMANENT: Duration = Duration::from_secs(60);
+
+/// What the tasks of all DMZs share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) metrics: Metrics,
+}
+
+/// Looks after every DMZ until `shutdown` is true; then ends when the reconciles that run are done.
+pub(crate) async fn run(context: Context, mut shutdown: watch::Receiver<bool>) {
+    let (found, mut namespaces) = mpsc::channel(64);
+    let mut discovery = JoinSet::new();
+    if context.settings.namespaces.is_empty() {
+        discover::start(&context.client, &found, &mut discovery);
+    }
+    let mut dmzs = Dmzs::new(context, shutdown.clone());
+    for namespace in dmzs.context.settings.namespaces.clone() {
+        dmzs.look_after(namespace);
+    }
+    loop {
+        tokio::select! {
+            _ = shutdown.wait_for(|ends| *ends) => break,
+            Some(namespace) = namespaces.recv() => dmzs.look_after(namespace),
+            Some(ended) = dmzs.tasks.join_next() => dmzs.let_go(ended),
+        }
+    }
+    drop(discovery);
+    while dmzs.tasks.join_next().await.is_some() {}
+}
+
+/// The DMZs that are being looked after.
+struct Dmzs {
+    context: Context,
+    shutdown: watch::Receiver<bool>,
+    tasks: JoinSet<String>,
+    /// Each with whether it was found again since.
+    known: BTreeMap<String, bool>,
+}
+
+impl Dmzs {
+    fn new(context: Context, shutdown: watch::Receiver<bool>) -> Self {
+        Self { context, shutdown, tasks: JoinSet::new(), known: BTreeMap::new() }
+    }
+
+    fn look_after(&mut self, namespace: String) {
+        if let Some(again) = self.known.get_mut(&namespace) {
+            *again = true;
+            return;
+        }
+        info!(namespace, "looking after a DMZ");
+        self.known.insert(namespace.clone(), false);
+        self.count();
+        self.tasks.spawn(look_after(self.context.clone(), namespace, self.shutdown.clone()));
+    }
+
+    /// A task ends for want of anything to do; something may have appeared meanwhile.
+    fn let_go(&mut self, ended: Result<String, tokio::task::JoinError>) {
+        match ended {
+            Ok(namespace) => {
+                let again = self.known.remove(&namespace).unwrap_or_default();
+                info!(namespace, "nothing left to look after");
+                self.count();
+                if again {
+                    self.look_after(namespace);
+                }
+            }
+            // A panic says nothing about which namespace it was; whoever runs the operator starts it anew.
+            Err(error) => {
+                error!(%error, "a DMZ's task has failed; ending");
+                std::process::abort();
+            }
+        }
+    }
+
+    fn count(&self) {
+        self.context.metrics.namespaces.set(i64::try_from(self.known.len()).unwrap_or(i64::MAX));
+    }
+}
+
+async fn look_after(context: Context, namespace: String, mut shutdown: watch::Receiver<bool>) -> String {
+    let changed = Arc::new(Notify::new());
+    // Ends with this function, and with it every watch.
+    let mut watches = JoinSet::new();
+    let dmz = Dmz {
+        caches: Caches::start(&context.client, &namespace, &changed, &mut watches),
+        names: Names::start(changed.clone(), &mut watches),
+        relays: Relays::start(changed.clone(), &mut watches),
+        context,
+        namespace,
+    };
+    let mut failures = 0;
+    let mut again = None;
+    loop {
+        tokio::select! {
+            _ = shutdown.wait_for(|ends| *ends) => break,
+            () = changed.notified() => {}
+            () = sleep(again) => {}
+        }
+        tokio::time::sleep(DEBOUNCE).await;
+        again = dmz.reconcile_and_count(&mut failures).await;
+        if dmz.context.settings.namespaces.is_empty() && dmz.caches.is_deserted() {
+            break;
+        }
+    }
+    dmz.namespace
+}
+
+async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One DMZ and all that is known of it.
+struct Dmz {
+    context: Context,
+    namespace: String,
+    caches: Caches,
+    names: Names,
+    relays: Relays,
+}
+
+impl Dmz {
+    /// When to reconcile again, if nothing changes before.
+    async fn reconcile_and_count(&self, failures_in_a_row: &mut u32) -> Option<Duration> {
+        let began = Instant::now();
+        let (ended, again) = match self.reconcile().await {
+            Ok(failures) if failures.is_empty() => {
+                *failures_in_a_row = 0;
+                (Ended::DONE, None)
+            }
+            Ok(failures) if failures.iter().all(Failure::is_permanent) => (Ended::FAILED, Some(RETRY_PERMANENT)),
+            Ok(_) => {
+                let pause = RETRY.0.saturating_mul(1 << (*failures_in_a_row).min(10));
+                *failures_in_a_row += 1;
+                (Ended::FAILED, Some(pause.min(RETRY.1)))
+            }
+            Err(waits_for) => {
+                debug!(namespace = self.namespace, waits_for, "not yet");
+                (Ended::WAITING, None)
+            }
+        };
+        self.context.metrics.ended(ended, began.elapsed());
+        again
+    }
+
+    /// Makes the namespace as its objects say. `Err`: what it still waits for; the wait ends with a change.
+    async fn reconcile(&self) -> Result<Vec<Failure>, String> {
+        let Context { client, settings, metrics } = &self.context;
+        let writer = Writer { client, namespace: &self.namespace, caches: &self.caches, metrics };
+
+        let inputs = gather(settings, &self.namespace, &self.caches, &self.names)?;
+        let pods = self.caches.relay_pods();
+        let relays = self.relays.reports(&pods);
+
+        let (model, mut problems) = resolve(&inputs);
+        let rendered = render(&model, schema_for(&relays));
+
+        let mut failures = writer.apply(&rendered).await;
+        problems.extend(failures.iter().map(problem));
+        self.relays.ask(Question { relays: pods, settings: Some(rendered.settings.digest.clone()) });
+
+        let statuses = status(&inputs, &problems, &rendered, &relays, Timestamp::now());
+        failures.extend(writer.write_status(&statuses).await);
+        Ok(failures)
+    }
+}
+
+/// What a failed write means for the object that it serves.
+fn problem(failure: &Failure) -> Problem {
+    let Failure { object, host, error } = failure;
+    let reason = match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => Reason::Forbidden,
+        _ => Reason::Pending,
+    };
+    let sentence = match error {
+        kube::Error::Api(status) => format!("{object} cannot be written: {}", status.message),
+        other => format!("{object} cannot be written: {other}"),
+    };
+    match host {
+        Some(host) => Problem {
+            object: ObjectRef::new(Kind::RelayHost, host),
+            effect: Effect::NotProgrammed,
+            reason,
+            message: sentence,
+        },
+        None => Problem::of_dmz(Effect::NotProgrammed, reason, sentence),
+    }
+}

@@ -1,0 +1,257 @@
+//! Everything that one reconcile needs, from the caches of one namespace: I/O that decides nothing.
+//!
+//! Nothing is gathered before every cache is complete: a cold start must never publish an empty DMZ. A cache that the API
+//! server refuses is complete in its own way: it makes the DMZ unreadable, which every object's status then says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::object::HasSpec;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt};
+use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
+use postern_wire::{SETTINGS_FILE, SettingsFile};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::apply::FIELD_MANAGER;
+use crate::cache::{Cache, Known};
+use crate::custom::Custom;
+use crate::inputs::{self, Anchor, Inputs, Meta, Object, Place, Published, SecretBytes, Written, WrittenKind};
+use crate::names::Names;
+use crate::programmed;
+use crate::render::{MANAGED_BY, SECRETS, SETTINGS, is_reserved};
+use crate::{RELAY_SELECTOR, Settings};
+
+/// Of these types nothing is ever referred to: what is not read cannot leak.
+const SECRET_TYPES_NEVER_READ: &str =
+    "type!=kubernetes.io/service-account-token,type!=bootstrap.kubernetes.io/token,type!=helm.sh/release.v1";
+/// The name that charts/relay gives to the workload: of several it is the one.
+const USUAL_ANCHOR: &str = "postern-relay";
+/// The container port, by its name, at which a relay answers for its status.
+const STATUS_PORT: &str = "http";
+
+/// All that is watched in one namespace.
+pub(crate) struct Caches {
+    pub(crate) domains: Cache<Custom<RelayDomain>>,
+    pub(crate) hosts: Cache<Custom<RelayHost>>,
+    pub(crate) policies: Cache<Custom<FilterPolicy>>,
+    pub(crate) config_maps: Cache<ConfigMap>,
+    pub(crate) secrets: Cache<Secret>,
+    pub(crate) network_policies: Cache<NetworkPolicy>,
+    pub(crate) workloads: Cache<StatefulSet>,
+    pub(crate) pods: Cache<Pod>,
+}
+
+impl Caches {
+    /// Starts to watch a namespace.
+    pub(crate) fn start(client: &Client, namespace: &str, changed: &Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
+        macro_rules! watch {
+            ($kind:ty, $config:expr, $slim:expr) => {
+                Cache::start(
+                    Api::<$kind>::namespaced(client.clone(), namespace),
+                    $config,
+                    $slim,
+                    changed.clone(),
+                    tasks,
+                )
+            };
+        }
+        let all = watcher::Config::default;
+        let relays = || all().labels(RELAY_SELECTOR);
+        Self {
+            domains: watch!(Custom<RelayDomain>, all(), slim),
+            hosts: watch!(Custom<RelayHost>, all(), slim),
+            policies: watch!(Custom<FilterPolicy>, all(), slim),
+            config_maps: watch!(ConfigMap, all(), |map| slim_unless(
+                map,
+                is_reserved(WrittenKind::ConfigMap, &map.name_any())
+            )),
+            secrets: watch!(Secret, all().fields(SECRET_TYPES_NEVER_READ), |secret| {
+                slim_unless(secret, is_reserved(WrittenKind::Secret, &secret.name_any()));
+            }),
+            network_policies: watch!(NetworkPolicy, all(), |_| ()),
+            workloads: watch!(StatefulSet, relays(), slim),
+            pods: watch!(Pod, relays(), slim),
+        }
+    }
+
+    /// What is known of our own kinds: without them there is nothing to say, and nobody to say it to.
+    fn own(&self) -> [Known; 3] {
+        [self.domains.known(), self.hosts.known(), self.policies.known()]
+    }
+
+    fn others(&self) -> [Known; 5] {
+        [
+            self.config_maps.known(),
+            self.secrets.known(),
+            self.network_policies.known(),
+            self.workloads.known(),
+            self.pods.known(),
+        ]
+    }
+
+    /// Whether there is nothing in the namespace that is ours to look after.
+    pub(crate) fn is_deserted(&self) -> bool {
+        let readable = self.own().iter().all(|known| *known == Known::All);
+        let objects = !self.domains.is_empty() || !self.hosts.is_empty() || !self.policies.is_empty();
+        readable && !objects && self.workloads.known() != Known::NotYet && self.workloads.is_empty()
+    }
+
+    /// The relay pods that are not going away.
+    pub(crate) fn relay_pods(&self) -> Vec<programmed::Pod> {
+        let staying = self.pods.all().into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        staying
+            .map(|pod| programmed::Pod { name: pod.name_any(), ready: is_ready(&pod).then(|| status_port(&pod)) })
+            .collect()
+    }
+}
+
+/// Whoever edited what: only the objects that the operator writes are asked that.
+fn slim<K: Resource>(object: &mut K) {
+    object.managed_fields_mut().clear();
+}
+
+fn slim_unless<K: Resource>(object: &mut K, keep: bool) {
+    if !keep {
+        slim(object);
+    }
+}
+
+/// The Inputs, or why they are not complete.
+pub(crate) fn gather(settings: &Settings, namespace: &str, caches: &Caches, names: &Names) -> Result<Inputs, String> {
+    for known in caches.own() {
+        match known {
+            Known::All => {}
+            Known::NotYet => return Err("our own kinds are not listed yet".to_owned()),
+            Known::Refused(sentence) => return Err(sentence),
+        }
+    }
+    let mut inputs = Inputs::new(Place::Cluster, namespace, &settings.operator_namespace);
+    inputs.refused_targets.clone_from(&settings.refused_targets);
+    inputs.domains = objects(&caches.domains);
+    inputs.hosts = objects(&caches.hosts);
+    inputs.policies = objects(&caches.policies);
+    let others = caches.others();
+    if others.contains(&Known::NotYet) {
+        return Err("the namespace is not listed yet".to_owned());
+    }
+    inputs.unreadable = others.into_iter().find_map(|known| match known {
+        Known::Refused(sentence) => Some(unreadable(namespace, &sentence)),
+        Known::NotYet | Known::All => None,
+    });
+    inputs.anchor = anchor(&caches.workloads.all());
+    inputs.config_maps = config_maps(&inputs, caches);
+    inputs.secrets = secrets(&inputs, caches);
+    inputs.published = published(caches);
+    inputs.foreign = foreign(caches);
+    inputs.names = resolved(&inputs, names).ok_or("not every name of an endpoint is looked up yet")?;
+    Ok(inputs)
+}
+
+fn unreadable(namespace: &str, sentence: &str) -> String {
+    format!(
+        "the operator has no rights in namespace {namespace}, which its Role and RoleBinding there give: {sentence}"
+    )
+}
+
+fn resolved(inputs: &Inputs, names: &Names) -> Option<BTreeMap<String, BTreeSet<IpAddr>>> {
+    names.resolved(&inputs.names_to_resolve())
+}
+
+fn objects<K>(cache: &Cache<Custom<K>>) -> Vec<Object<K::Spec>>
+where
+    K: Resource + HasSpec<Spec: Clone>,
+{
+    let object = |custom: Arc<Custom<K>>| Object {
+        meta: Meta::from(&custom.metadata),
+        spec: custom.spec.clone(),
+        conditions: custom.conditions(),
+    };
+    cache.all().into_iter().map(object).collect()
+}
+
+fn anchor(workloads: &[Arc<StatefulSet>]) -> Option<Anchor> {
+    let staying = workloads.iter().filter(|workload| workload.metadata.deletion_timestamp.is_none());
+    let chosen = staying.min_by_key(|workload| {
+        (workload.name_any() != USUAL_ANCHOR, workload.creation_timestamp(), workload.name_any())
+    })?;
+    let says = |annotation: &str, value: &str| chosen.annotations().get(annotation).is_some_and(|said| said == value);
+    Some(Anchor {
+        name: chosen.name_any(),
+        uid: chosen.uid()?,
+        network_policies: !says("postern.io/network-policies", "off"),
+        paused: says("postern.io/paused", "true"),
+    })
+}
+
+fn config_maps(inputs: &Inputs, caches: &Caches) -> BTreeMap<String, BTreeMap<String, String>> {
+    let found =
+        |name: &&str| Some(((*name).to_owned(), caches.config_maps.get(name)?.data.clone().unwrap_or_default()));
+    inputs.config_maps_named().iter().filter_map(found).collect()
+}
+
+fn secrets(inputs: &Inputs, caches: &Caches) -> BTreeMap<String, inputs::Secret> {
+    let found = |name: &&str| {
+        let secret = caches.secrets.get(name)?;
+        let version = secret.uid().zip(secret.resource_version());
+        Some(((*name).to_owned(), inputs::Secret { version, data: secret_data(&secret) }))
+    };
+    inputs.secrets_named().iter().filter_map(found).collect()
+}
+
+fn secret_data(secret: &Secret) -> BTreeMap<String, SecretBytes> {
+    let data = secret.data.iter().flatten();
+    data.map(|(key, value)| (key.clone(), SecretBytes(value.0.clone()))).collect()
+}
+
+fn published(caches: &Caches) -> Option<Published> {
+    let map = caches.config_maps.get(SETTINGS).filter(|map| is_ours(&map.metadata))?;
+    let file = SettingsFile::from_json(map.data.as_ref()?.get(SETTINGS_FILE)?.as_bytes()).ok()?;
+    let secret = caches.secrets.get(SECRETS).filter(|secret| is_ours(&secret.metadata));
+    let secrets = secret.map(|secret| secret_data(&secret)).unwrap_or_default();
+    Some(Published { snapshot: file.snapshot, secrets })
+}
+
+fn foreign(caches: &Caches) -> BTreeSet<Written> {
+    fn among<K: Resource>(kind: WrittenKind, objects: Vec<Arc<K>>) -> impl Iterator<Item = Written> {
+        let foreign = move |object: &Arc<K>| is_reserved(kind, &object.name_any()) && !is_ours(object.meta());
+        objects.into_iter().filter(foreign).map(move |object| Written { kind, name: object.name_any() })
+    }
+    among(WrittenKind::ConfigMap, caches.config_maps.all())
+        .chain(among(WrittenKind::Secret, caches.secrets.all()))
+        .chain(among(WrittenKind::NetworkPolicy, caches.network_policies.all()))
+        .collect()
+}
+
+/// Whether the operator has made this object: by its label, or, when somebody took the label off, by the fields that the
+/// API server knows to be the operator's.
+pub(crate) fn is_ours(meta: &ObjectMeta) -> bool {
+    let (label, value) = MANAGED_BY;
+    let labelled = meta.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|found| found == value);
+    let fields = meta.managed_fields.as_deref().unwrap_or_default();
+    labelled || fields.iter().any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn status_port(pod: &Pod) -> Result<SocketAddr, String> {
+    let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse::<IpAddr>().ok());
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let mut ports = containers.iter().flat_map(|container| container.ports.as_deref().unwrap_or_default());
+    let port = ports.find(|port| port.name.as_deref() == Some(STATUS_PORT));
+    let port = port.and_then(|port| u16::try_from(port.container_port).ok());
+    match (ip, port) {
+        (Some(ip), Some(port)) => Ok(SocketAddr::new(ip, port)),
+        (None, _) => Err("the pod has no address".to_owned()),
+        (_, None) => Err(format!("the pod has no container port named {STATUS_PORT}")),
+    }
+}

@@ -1,0 +1,142 @@
+//! The addresses of the DNS names that stand in one namespace as endpoints, for its NetworkPolicies.
+//!
+//! The relay looks a name up for itself; the policy must let it through to whatever it may have been told. So the
+//! addresses of a name are the union of its answers of the last 24 hours, asked again when they run out; when DNS fails,
+//! those that are known stay. A name counts as known from its first answer or failure on, which is a few seconds at most.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// How long an answer is believed after it was last heard.
+const BELIEVED: Duration = Duration::from_secs(24 * 3600);
+/// Bounds of the time until a name is asked again, whatever its TTL.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// After a failure.
+const AGAIN_FAILED: Duration = Duration::from_secs(30);
+/// For one look-up with all its attempts.
+const LOOKUP_MAX: Duration = Duration::from_secs(10);
+
+/// Every name of interest and its addresses.
+pub(crate) struct Names {
+    wanted: watch::Sender<BTreeSet<String>>,
+    known: Arc<Mutex<BTreeMap<String, Answers>>>,
+}
+
+struct Answers {
+    heard: BTreeMap<IpAddr, Instant>,
+    again: Instant,
+}
+
+impl Names {
+    /// Starts looking up; `changed` is woken when the addresses of a name are others than before.
+    pub(crate) fn start(changed: Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
+        let (wanted, names) = watch::channel(BTreeSet::new());
+        let known: Arc<Mutex<BTreeMap<String, Answers>>> = Arc::default();
+        tasks.spawn(keep_current(names, known.clone(), changed));
+        Self { wanted, known }
+    }
+
+    /// The addresses of these names; `None` until each has been looked up once.
+    pub(crate) fn resolved(&self, names: &BTreeSet<String>) -> Option<BTreeMap<String, BTreeSet<IpAddr>>> {
+        self.wanted.send_if_modified(|wanted| {
+            let differs = wanted != names;
+            wanted.clone_from(names);
+            differs
+        });
+        let known = lock(&self.known);
+        let addresses = |name: &String| known.get(name).map(|answers| answers.heard.keys().copied().collect());
+        names.iter().map(|name| Some((name.clone(), addresses(name)?))).collect()
+    }
+}
+
+async fn keep_current(
+    mut names: watch::Receiver<BTreeSet<String>>,
+    known: Arc<Mutex<BTreeMap<String, Answers>>>,
+    changed: Arc<Notify>,
+) {
+    let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
+        Ok(resolver) => Some(resolver),
+        Err(error) => {
+            warn!(%error, "no DNS: endpoints that are names stay closed");
+            None
+        }
+    };
+    loop {
+        let wanted = names.borrow_and_update().clone();
+        lock(&known).retain(|name, _| wanted.contains(name));
+        let due: Vec<&String> = wanted.iter().filter(|name| is_due(&known, name)).collect();
+        for name in due {
+            let (addresses, ttl) = look_up(resolver.as_ref(), name).await;
+            if take(&known, name, addresses, ttl) {
+                changed.notify_one();
+            }
+        }
+        let next = lock(&known).values().map(|answers| answers.again).min();
+        tokio::select! {
+            closed = names.changed() => if closed.is_err() { return },
+            () = sleep_until(next) => {}
+        }
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_due(known: &Mutex<BTreeMap<String, Answers>>, name: &str) -> bool {
+    lock(known).get(name).is_none_or(|answers| answers.again <= Instant::now())
+}
+
+/// The addresses of a name and when to ask again.
+async fn look_up(resolver: Option<&TokioResolver>, name: &str) -> (Vec<IpAddr>, Duration) {
+    let Some(resolver) = resolver else { return (Vec::new(), AGAIN_FAILED) };
+    // With its final dot: a search list would make another name of it.
+    let answer = tokio::time::timeout(LOOKUP_MAX, resolver.lookup_ip(format!("{name}."))).await;
+    match answer {
+        Ok(Ok(found)) => {
+            let left = found.valid_until().saturating_duration_since(Instant::now().into_std());
+            (found.iter().collect(), left.clamp(AGAIN.0, AGAIN.1))
+        }
+        Ok(Err(error)) => {
+            warn!(name, %error, "look-up failed, the known addresses stay");
+            (Vec::new(), AGAIN_FAILED)
+        }
+        Err(_) => {
+            warn!(name, "look-up took too long, the known addresses stay");
+            (Vec::new(), AGAIN_FAILED)
+        }
+    }
+}
+
+/// Whether the name's addresses are others than before, or known for the first time.
+fn take(known: &Mutex<BTreeMap<String, Answers>>, name: &str, addresses: Vec<IpAddr>, again: Duration) -> bool {
+    let now = Instant::now();
+    let mut known = lock(known);
+    let first = !known.contains_key(name);
+    let answers = known.entry(name.to_owned()).or_insert_with(|| Answers { heard: BTreeMap::new(), again: now });
+    let before: Vec<IpAddr> = answers.heard.keys().copied().collect();
+    answers.again = now + again;
+    answers.heard.extend(addresses.into_iter().map(|address| (address, now)));
+    answers.heard.retain(|_, heard| now.duration_since(*heard) < BELIEVED);
+    let differs = first || !answers.heard.keys().eq(&before);
+    if differs {
+        info!(name, addresses = ?answers.heard.keys().collect::<Vec<_>>(), "resolved");
+    }
+    differs
+}
+
+fn lock(known: &Mutex<BTreeMap<String, Answers>>) -> MutexGuard<'_, BTreeMap<String, Answers>> {
+    // Nothing that runs under the lock leaves the map half changed.
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,176 @@
+//! Asks the relays of one namespace what they enforce.
+//!
+//! Quickly while one of them does not enforce the settings that were written last, slowly afterwards. Time and size of an
+//! answer are bounded: a relay pod is the most exposed one of all, and must not be able to hold up the operator.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use postern_wire::{Digest, Status};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use crate::inputs::{Relay, Report};
+
+/// For one relay: connecting, asking and reading.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// About 250 octets for each object.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Until the next round: while a relay lags behind, and otherwise.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// A relay that lags behind for longer than this many rounds is asked more slowly.
+const QUICK_ROUNDS: u32 = 120;
+const AGAIN_LAGGING: Duration = Duration::from_secs(5);
+
+/// Whom to ask, and what it should answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) relays: Vec<Pod>,
+    /// The digest of the settings that were written last.
+    pub(crate) settings: Option<Digest>,
+}
+
+/// A relay pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    /// Of a pod that is ready: the address of its status port, or why there is none.
+    pub(crate) ready: Option<Result<SocketAddr, String>>,
+}
+
+/// Asks, and keeps the answers.
+pub(crate) struct Relays {
+    question: watch::Sender<Question>,
+    answers: watch::Receiver<BTreeMap<String, Report>>,
+}
+
+impl Relays {
+    /// Starts asking; `changed` is woken when an answer is another one than before.
+    pub(crate) fn start(changed: Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
+        let (question, questions) = watch::channel(Question::default());
+        let (answered, answers) = watch::channel(BTreeMap::new());
+        tasks.spawn(keep_asking(questions, answered, changed));
+        Self { question, answers }
+    }
+
+    /// Asks this from now on.
+    pub(crate) fn ask(&self, question: Question) {
+        self.question.send_if_modified(|asked| {
+            let differs = *asked != question;
+            *asked = question;
+            differs
+        });
+    }
+
+    /// What is known of these pods: of one that was not asked yet, that it does not answer.
+    pub(crate) fn reports(&self, pods: &[Pod]) -> Vec<Relay> {
+        let answers = self.answers.borrow();
+        let report = |pod: &Pod| match &pod.ready {
+            None => Report::NotReady,
+            Some(_) => answers.get(&pod.name).cloned().unwrap_or_else(|| unreachable("it was not asked yet")),
+        };
+        pods.iter().map(|pod| Relay { pod: pod.name.clone(), report: report(pod) }).collect()
+    }
+}
+
+async fn keep_asking(
+    mut questions: watch::Receiver<Question>,
+    answered: watch::Sender<BTreeMap<String, Report>>,
+    changed: Arc<Notify>,
+) {
+    let mut rounds = 0;
+    loop {
+        let question = questions.borrow_and_update().clone();
+        let ready = question.relays.iter().filter_map(|pod| Some((pod.name.clone(), pod.ready.clone()?)));
+        let answers: BTreeMap<String, Report> =
+            join_all(ready.map(|(name, target)| async move { (name, report(target).await) }))
+                .await
+                .into_iter()
+                .collect();
+        let lagging = answers.values().any(|report| !enforces(report, question.settings.as_ref()));
+        if answered.send_if_modified(|known| {
+            let differs = !same(known, &answers);
+            *known = answers;
+            differs
+        }) {
+            changed.notify_one();
+        }
+        rounds = if lagging { rounds + 1 } else { 0 };
+        let pause = match lagging {
+            true if rounds <= QUICK_ROUNDS => AGAIN.0,
+            true => AGAIN_LAGGING,
+            false => AGAIN.1,
+        };
+        tokio::select! {
+            closed = questions.changed() => match closed {
+                Ok(()) => rounds = 0,
+                Err(_) => return,
+            },
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn enforces(report: &Report, settings: Option<&Digest>) -> bool {
+    matches!(report, Report::Answered(status) if status.settings.as_ref() == settings)
+}
+
+fn same(known: &BTreeMap<String, Report>, answers: &BTreeMap<String, Report>) -> bool {
+    let equal = |one: &Report, other: &Report| match (one, other) {
+        (Report::NotReady, Report::NotReady) => true,
+        (Report::Unreachable(one), Report::Unreachable(other)) => one == other,
+        (Report::Answered(one), Report::Answered(other)) => one == other,
+        _ => false,
+    };
+    known.len() == answers.len() && known.iter().zip(answers).all(|((a, one), (b, other))| a == b && equal(one, other))
+}
+
+fn unreachable(sentence: impl Into<String>) -> Report {
+    Report::Unreachable(sentence.into())
+}
+
+async fn report(target: Result<SocketAddr, String>) -> Report {
+    let address = match target {
+        Ok(address) => address,
+        Err(sentence) => return unreachable(sentence),
+    };
+    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address)).await;
+    match answer {
+        Ok(Ok(status)) => Report::Answered(status),
+        Ok(Err(error)) => {
+            debug!(%address, %error, "relay cannot be asked");
+            unreachable(format!("http://{address}/status: {error}"))
+        }
+        Err(_) => unreachable(format!("http://{address}/status: no answer within {} s", ANSWER_WITHIN.as_secs())),
+    }
+}
+
+async fn ask(address: SocketAddr) -> Result<Status, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = http::Request::get("/status").header(http::header::HOST, address.to_string());
+    let request = request.body(Empty::<Bytes>::new())?;
+    let answer = async move {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
+        if !status.is_success() {
+            return Err(format!("HTTP status {status}").into());
+        }
+        Ok(serde_json::from_slice(&body)?)
+    };
+    // The connection makes progress only while it is polled, and ends with the answer.
+    tokio::select! {
+        answer = answer => answer,
+        Err(error) = connection => Err(error.into()),
+    }
+}

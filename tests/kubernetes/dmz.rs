@@ -1,0 +1,197 @@
+//! A DMZ in a namespace of its own: the CRDs, the operator's rights, the relay workload, and objects of our kinds.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, Client, Resource};
+use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::api_server::ApiServer;
+use crate::cluster::{admin, eventually, namespace};
+use crate::manifests::{apply, documents, files};
+use crate::operator;
+
+/// The three kinds, as the API server names them.
+const CRDS: [&str; 3] = ["relaydomains.postern.io", "relayhosts.postern.io", "filterpolicies.postern.io"];
+
+/// A namespace that is looked after.
+pub(crate) struct Dmz {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+}
+
+/// Our CRDs, established.
+pub(crate) async fn crds(client: &Client) -> Result<()> {
+    for file in files("crds/yaml")? {
+        apply::<CustomResourceDefinition>(client, &file).await?;
+    }
+    for crd in CRDS {
+        let api = Api::<CustomResourceDefinition>::all(client.clone());
+        let established = await_condition(api, crd, conditions::is_crd_established());
+        tokio::time::timeout(std::time::Duration::from_secs(30), established).await.context(crd)??;
+    }
+    Ok(())
+}
+
+impl Dmz {
+    /// With the operator running and admitted, and the relay workload there.
+    pub(crate) async fn new(hint: &str) -> Result<Self> {
+        let dmz = Self::without_rights(hint).await?;
+        operator::admit(&dmz.client, &dmz.namespace).await?;
+        dmz.anchor("postern-relay").await?;
+        Ok(dmz)
+    }
+
+    /// With the operator running, but without any right in the namespace; and without a relay workload.
+    pub(crate) async fn without_rights(hint: &str) -> Result<Self> {
+        let client = admin().await?;
+        crds(&client).await?;
+        operator::running(&client).await?;
+        let namespace = namespace(&client, hint).await?;
+        Ok(Self { client, namespace })
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The relay workload, as charts/relay makes it but for what nobody here looks at.
+    pub(crate) async fn anchor(&self, name: &str) -> Result<StatefulSet> {
+        let labels = json!({"postern.io/relay": "true"});
+        let container = json!({"name": "relay", "image": "postern-relay"});
+        let workload = serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": labels},
+            "spec": {
+                "serviceName": name,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            },
+        }))?;
+        Ok(self.api::<StatefulSet>().create(&PostParams::default(), &workload).await?)
+    }
+
+    /// Applies an object as a user would.
+    pub(crate) async fn put<K>(&self, object: Value) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let mut object = object;
+        object["apiVersion"] = json!(K::api_version(&()));
+        object["kind"] = json!(K::kind(&()));
+        let name = object["metadata"]["name"].as_str().context("an object without a name")?.to_owned();
+        let params = PatchParams::apply("user").force();
+        self.api::<K>().patch(&name, &params, &Patch::Apply(&object)).await.with_context(|| name.clone())
+    }
+
+    /// The quickstart, with `mailbox_server` in place of the loopback address that a cluster refuses.
+    pub(crate) async fn quickstart(&self, mailbox_server: SocketAddr) -> Result<()> {
+        for file in files("crds/examples/quickstart")? {
+            for document in documents(&file)? {
+                self.put_any(aimed(document, mailbox_server)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_any(&self, document: Value) -> Result<()> {
+        match document["kind"].as_str() {
+            Some("RelayDomain") => self.put::<RelayDomain>(document).await.map(drop),
+            Some("RelayHost") => self.put::<RelayHost>(document).await.map(drop),
+            Some("FilterPolicy") => self.put::<FilterPolicy>(document).await.map(drop),
+            Some("ConfigMap") => self.put::<ConfigMap>(document).await.map(drop),
+            other => bail!("the quickstart has an object of kind {other:?}"),
+        }
+    }
+
+    /// A relay pod: there is no kubelet, so the test says what one would.
+    pub(crate) async fn relay_pod(&self, name: &str, status_port: SocketAddr) -> Result<()> {
+        let port = json!({"name": "http", "containerPort": status_port.port()});
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"postern.io/relay": "true"}},
+            "spec": {"nodeName": "none", "containers": [{"name": "relay", "image": "postern-relay", "ports": [port]}]},
+        }))?;
+        self.api::<Pod>().create(&PostParams::default(), &pod).await?;
+        let ip = status_port.ip().to_string();
+        let status = json!({"status": {
+            "phase": "Running",
+            "podIP": ip,
+            "podIPs": [{"ip": ip}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }});
+        self.api::<Pod>().patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await?;
+        Ok(())
+    }
+
+    /// The status of a condition once it is `status` with this reason; its message.
+    pub(crate) async fn told<K>(&self, name: &str, condition: &str, status: &str, reason: &str) -> String
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
+    {
+        let what = format!("{} {name} has {condition}={status}, reason {reason}", K::kind(&()));
+        eventually(&what, async || {
+            let found = self.condition::<K>(name, condition).await?;
+            ensure!(found["status"] == status && found["reason"] == reason, "{found}");
+            Ok(found["message"].as_str().unwrap_or_default().to_owned())
+        })
+        .await
+    }
+
+    /// Waits until the message of a condition contains this.
+    pub(crate) async fn says<K>(&self, name: &str, condition: &str, text: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        eventually(&format!("{} {name} says about {condition}: {text}", K::kind(&())), async || {
+            let found = self.condition::<K>(name, condition).await?;
+            ensure!(found["message"].as_str().is_some_and(|message| message.contains(text)), "{found}");
+            Ok(())
+        })
+        .await;
+    }
+
+    /// A condition as it is, of an object whether or not our types can decode it.
+    pub(crate) async fn condition<K>(&self, name: &str, condition: &str) -> Result<Value>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let path = format!("{}/{name}", K::url_path(&(), Some(&self.namespace)));
+        let object: Value = self.client.request(http::Request::get(path).body(Vec::new())?).await?;
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let generation = &object["metadata"]["generation"];
+        let found = conditions.into_iter().find(|found| found["type"] == condition);
+        let found = found.with_context(|| format!("no condition {condition} in {}", object["status"]))?;
+        ensure!(found["observedGeneration"] == *generation, "{found} is not about generation {generation}");
+        Ok(found)
+    }
+
+    /// The writes that the operator has made here.
+    pub(crate) fn writes(&self) -> Result<Vec<String>> {
+        let mut requests = ApiServer::shared().requests(operator::USER, &self.namespace)?;
+        requests.retain(|request| ["create", "update", "patch", "delete"].iter().any(|verb| request.starts_with(verb)));
+        Ok(requests)
+    }
+}
+
+/// A document of the quickstart, with this server instead of the built-in sink on a loopback address.
+fn aimed(mut document: Value, server: SocketAddr) -> Value {
+    if let Some(endpoints) = document.pointer_mut("/spec/endpoints").and_then(Value::as_array_mut) {
+        for endpoint in endpoints {
+            endpoint["host"] = json!({"address": server.ip().to_string(), "port": server.port()});
+        }
+    }
+    document
+}

@@ -1,0 +1,66 @@
+//! The operator that the tests watch: the real program, one for all of them, with exactly the rights of `operator/rbac`.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use kube::Client;
+use postern_tests::program;
+
+use crate::api_server::ApiServer;
+use crate::manifests::{apply, apply_in};
+use crate::process::{Process, free_port};
+
+/// As the API server knows it: the ServiceAccount that the bindings name.
+pub(crate) const USER: &str = "system:serviceaccount:postern-system:postern-operator";
+
+/// Where the manifests of its rights are.
+pub(crate) fn rbac(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/rbac").join(file)
+}
+
+/// Starts it at the first call.
+pub(crate) async fn running(client: &Client) -> Result<&'static Running> {
+    static RUNNING: OnceLock<Running> = OnceLock::new();
+    static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _one_at_a_time = STARTING.lock().await;
+    if let Some(running) = RUNNING.get() {
+        return Ok(running);
+    }
+    apply::<ClusterRole>(client, &rbac("cluster.yaml")).await?;
+    apply::<ClusterRoleBinding>(client, &rbac("cluster.yaml")).await?;
+    let started = tokio::task::spawn_blocking(|| start("operator", &[])).await??;
+    Ok(RUNNING.get_or_init(|| started))
+}
+
+/// An operator that has been started.
+pub(crate) struct Running {
+    _process: Process,
+    /// Its port for health and metrics.
+    pub(crate) http: u16,
+}
+
+/// Starts an operator with a log of this name.
+pub(crate) fn start(name: &str, options: &[String]) -> Result<Running> {
+    let server = ApiServer::shared();
+    let kubeconfig = server.kubeconfig("operator", USER, None)?;
+    let http = free_port()?;
+    let mut args = vec![
+        format!("KUBECONFIG={}", kubeconfig.display()),
+        program::own("postern-operator")?.display().to_string(),
+        format!("--http=127.0.0.1:{http}"),
+        "--log=info,postern_operator=debug".to_owned(),
+        "--log-format=text".to_owned(),
+    ];
+    args.extend_from_slice(options);
+    let process = Process::start(Path::new("env"), &args, &server.file(&format!("{name}.log")))?;
+    Ok(Running { _process: process, http })
+}
+
+/// Gives it the rights of a DMZ in a namespace.
+pub(crate) async fn admit(client: &Client, namespace: &str) -> Result<()> {
+    let file = rbac("namespace.yaml");
+    apply_in::<Role>(client, namespace, &file).await?;
+    apply_in::<RoleBinding>(client, namespace, &file).await.context("the operator's rights")
+}

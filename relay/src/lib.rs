@@ -16,6 +16,7 @@ pub mod bounce;
 pub mod client;
 pub mod config;
 pub mod control;
+pub mod delivery;
 pub mod envelope;
 pub mod header;
 pub mod limits;

@@ -62,6 +62,12 @@ pub struct Delivery {
     pub seconds: Histogram,
     /// Notifications (DSN) made.
     pub notifications: Counter,
+    /// Failures that nobody was told about, for the message had no sender.
+    pub dropped_notifications: Counter,
+    /// Connections without TLS because a handshake failed, to hosts that do not require it.
+    pub tls_fallbacks: Counter,
+    /// Destinations of which no next hop answered lately.
+    pub destinations_down: Gauge,
 }
 
 /// The spool. Set from its usage when the metrics are read.
@@ -255,6 +261,9 @@ impl Delivery {
             open_connections: Gauge::default(),
             seconds: Histogram::new(exponential_buckets(0.005, 4.0, 14)),
             notifications: Counter::default(),
+            dropped_notifications: Counter::default(),
+            tls_fallbacks: Counter::default(),
+            destinations_down: Gauge::default(),
         };
         registry.register("recipients", "Recipients settled, by outcome of the attempt", delivery.recipients.clone());
         registry.register("connections", "Connections made to next hops", delivery.connections.clone());
@@ -264,6 +273,12 @@ impl Delivery {
         let seconds = delivery.seconds.clone();
         registry.register_with_unit("delay", "Time from acceptance to delivery", Unit::Seconds, seconds);
         registry.register("notifications", "Notifications (DSN) made", delivery.notifications.clone());
+        let dropped = delivery.dropped_notifications.clone();
+        registry.register("dropped_notifications", "Failures that nobody was told about: no sender", dropped);
+        let fallbacks = delivery.tls_fallbacks.clone();
+        registry.register("tls_fallbacks", "Connections without TLS because a handshake failed", fallbacks);
+        let down = delivery.destinations_down.clone();
+        registry.register("destinations_down", "Destinations of which no next hop answered lately", down);
         delivery
     }
 }

@@ -128,13 +128,13 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         }
     }
 
-    /// A message waits for a destination, unless it does already. A suspended destination only collects.
-    pub fn push(&mut self, key: &K, message: QueueId, fresh: bool, suspended: bool) {
+    /// A message waits for a destination; `false` when it does already. A suspended destination only collects.
+    pub fn push(&mut self, key: &K, message: QueueId, fresh: bool, suspended: bool) -> bool {
         let place = self.place(key);
         if !self.waiting.insert((message, place)) {
-            return;
+            return false;
         }
-        let Some(destination) = self.destinations[place.0].as_mut() else { return };
+        let Some(destination) = self.destinations[place.0].as_mut() else { return false };
         destination.suspended = suspended;
         let lane = if fresh { &mut destination.fresh } else { &mut destination.retries };
         lane.push_back(message);
@@ -142,6 +142,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
             destination.in_turns = true;
             self.turns.push_back(place);
         }
+        true
     }
 
     /// The next message that may be sent now, and by whom. Its slot is taken: until [`idle`](Self::idle) or
@@ -169,9 +170,10 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         None
     }
 
-    /// A worker has done its work and waits for more, with its connection open.
+    /// A worker has done its work and waits for more, with its connection open: so the next hop answers.
     pub fn idle(&mut self, place: Place, worker: Worker) {
         if let Some(destination) = self.destination(place) {
+            (destination.state, destination.failures) = (State::Open, 0);
             destination.idle.push(worker);
         }
     }
@@ -250,7 +252,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         old
     }
 
-    /// Makes every destination that is down be probed at once: a person wants it tried.
+    /// A destination that is down may be probed at once: a person wants it tried.
     pub fn probe(&mut self, key: &K) {
         if let Some(destination) = self.places.get(key).copied().and_then(|place| self.destination(place))
             && let State::Down(until) = &mut destination.state

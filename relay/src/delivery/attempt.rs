@@ -1,0 +1,283 @@
+//! One attempt for the claimed recipients of one message: on the connection that is there, then from address to address
+//! until each of them is decided or nobody is left to ask.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::health::Health;
+use super::lookup;
+use super::next_hop::{NextHop, NextHops, came_from};
+use super::outcome::Heard;
+use super::worker::Reporter;
+use super::{Shared, chance, monotonic};
+use crate::client::{self, Connection, Content, Fault, Said, Target, TlsUse, Transaction, Verdict};
+use crate::metrics::Metrics;
+use crate::spool::Claim;
+
+/// A connection is not kept for longer, so that the first choice gets its mail back after it was away.
+const KEPT_MAX: Duration = Duration::from_secs(300);
+
+/// A connection that a worker keeps from message to message.
+pub(super) struct Kept {
+    connection: Connection,
+    since: Duration,
+    messages: u64,
+    _counted: Counted,
+}
+
+/// Counts a connection for as long as it lives, whatever ends it.
+struct Counted(Metrics);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.delivery().open_connections.dec();
+    }
+}
+
+impl Kept {
+    fn new(connection: Connection, metrics: &Metrics) -> Self {
+        metrics.delivery().connections.inc();
+        metrics.delivery().open_connections.inc();
+        Self { connection, since: monotonic(), messages: 0, _counted: Counted(metrics.clone()) }
+    }
+
+    /// Whether it may carry another message.
+    pub(super) fn is_good(&self, messages_max: u64) -> bool {
+        self.connection.is_usable() && self.messages < messages_max && monotonic() < self.since + KEPT_MAX
+    }
+
+    pub(super) async fn quit(self) {
+        let Self { connection, _counted, .. } = self;
+        connection.quit().await;
+    }
+}
+
+/// Whether the next hops answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// One of them answered MAIL, or there was none to ask.
+    Answered,
+    /// None of those asked did.
+    Unreachable,
+}
+
+pub(super) struct Attempt<'a> {
+    shared: &'a Shared,
+    claim: &'a Claim,
+    reporter: &'a Reporter,
+    /// In the order of the claim's recipients.
+    heard: Vec<Option<Heard>>,
+    tried: Vec<SocketAddr>,
+    /// The last connection that came to nothing.
+    problem: Option<Heard>,
+    answered: bool,
+    /// An address was left out because the message came from there.
+    looped: bool,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(shared: &'a Shared, claim: &'a Claim, reporter: &'a Reporter) -> Self {
+        let heard = vec![None; claim.recipients().len()];
+        Self { shared, claim, reporter, heard, tried: Vec::new(), problem: None, answered: false, looped: false }
+    }
+
+    /// Tries, and answers what each recipient came to. `kept` is used, and replaced by a better one.
+    pub(super) async fn run(mut self, kept: &mut Option<Kept>, hops: &NextHops) -> (Vec<Heard>, Reach) {
+        self.reuse(kept).await;
+        self.dial_all(kept, hops).await;
+        self.finish(hops)
+    }
+
+    /// The connection that is there. When it turns out to be dead, that says nothing about anything.
+    async fn reuse(&mut self, kept: &mut Option<Kept>) {
+        let Some(mut connection) = kept.take() else { return };
+        let address = connection.connection.address();
+        if came_from(&self.claim.envelope().origin, address.ip()) {
+            connection.quit().await;
+        } else if !connection.connection.is_stale().await {
+            if self.session(&mut connection).await {
+                self.answered = true;
+                self.tried.push(address);
+            } else {
+                self.problem = None;
+            }
+            keep(kept, connection).await;
+        }
+    }
+
+    async fn dial_all(&mut self, kept: &mut Option<Kept>, hops: &NextHops) {
+        let mut passed_over = Vec::new();
+        for hop in &hops.list {
+            if self.is_decided() {
+                return;
+            }
+            let (name, port) = (&*hop.endpoint.address, hop.endpoint.port);
+            let addresses = match lookup::resolve(&*self.shared.lookup, name, port).await {
+                Ok(addresses) => addresses,
+                Err(text) => {
+                    self.failed(format!("{name}:{port}"), Fault { status: "4.4.3", text }.into());
+                    continue;
+                }
+            };
+            for address in addresses {
+                if came_from(&self.claim.envelope().origin, address.ip()) {
+                    self.looped = true;
+                } else if self.tried.contains(&address) || self.is_decided() {
+                    continue;
+                } else if self.health().may_try(address, monotonic()) {
+                    self.dial(hop, address, kept).await;
+                } else {
+                    passed_over.push((hop, address));
+                }
+            }
+        }
+        for (hop, address) in passed_over {
+            if !self.answered && !self.tried.contains(&address) {
+                self.dial(hop, address, kept).await;
+            }
+        }
+    }
+
+    async fn dial(&mut self, hop: &NextHop, address: SocketAddr, kept: &mut Option<Kept>) {
+        self.tried.push(address);
+        let name = &*hop.endpoint.address;
+        let target = Target { name, address, tls: &hop.tls };
+        match Connection::open(target, &self.shared.hostname, &self.shared.timeouts).await {
+            Err(said) => {
+                self.health().failed(address, monotonic(), chance());
+                self.failed(client::server(name, address), said);
+            }
+            Ok(connection) => {
+                self.reporter.reached();
+                if let TlsUse::FellBack(why) = connection.tls() {
+                    self.shared.metrics.delivery().tls_fallbacks.inc();
+                    tracing::warn!(
+                        host = connection.server(),
+                        reply = why,
+                        "without TLS: it is not required for this host"
+                    );
+                }
+                let mut connection = Kept::new(connection, &self.shared.metrics);
+                if self.session(&mut connection).await {
+                    self.answered = true;
+                    self.health().answered(address);
+                } else {
+                    self.shared.metrics.delivery().failed_connections.inc();
+                    self.health().failed(address, monotonic(), chance());
+                }
+                keep(kept, connection).await;
+            }
+        }
+    }
+
+    /// The transactions of this message on one connection: a second one for those that the server wants in another. Whether
+    /// the server answered MAIL.
+    async fn session(&mut self, kept: &mut Kept) -> bool {
+        let mut wanted: Vec<usize> = (0..self.heard.len()).filter(|place| self.is_open(*place)).collect();
+        let mut answered = false;
+        while !wanted.is_empty() {
+            let sent = self.transaction(kept, &wanted).await;
+            let server = kept.connection.server().to_owned();
+            if !sent.mail_answered {
+                let verdict = sent.verdicts.into_iter().next();
+                self.problem = verdict.map(|verdict| Heard { server, verdict });
+                return answered;
+            }
+            answered = true;
+            let any_taken = sent.verdicts.iter().any(|verdict| matches!(verdict, Verdict::Taken(_)));
+            let mut again = Vec::new();
+            for (place, verdict) in wanted.into_iter().zip(sent.verdicts) {
+                if any_taken && verdict.wants_another_transaction() {
+                    again.push(place);
+                }
+                self.heard[place] = Some(Heard { server: server.clone(), verdict });
+            }
+            wanted = if kept.connection.is_usable() { again } else { Vec::new() };
+        }
+        answered
+    }
+
+    async fn transaction(&self, kept: &mut Kept, places: &[usize]) -> client::Sent {
+        let envelope = self.claim.envelope();
+        let recipients = self.claim.recipients();
+        let transaction = Transaction {
+            sender: &envelope.sender,
+            recipients: places.iter().map(|place| &envelope.recipients[recipients[*place].index as usize]).collect(),
+            size: self.claim.size(),
+            eight_bit: envelope.eight_bit,
+            leading_dots: self.claim.leading_dots(),
+        };
+        let connection = &mut kept.connection;
+        if envelope.eight_bit && !connection.offers().eight_bit_mime {
+            let (queue_id, host) = (self.claim.id(), connection.server());
+            tracing::info!(%queue_id, host, "8-bit content is sent as it is, though the server does not offer 8BITMIME");
+        }
+        kept.messages += 1;
+        connection.send(&transaction, &mut Spooled { claim: self.claim, content: None }).await
+    }
+
+    fn finish(self, hops: &NextHops) -> (Vec<Heard>, Reach) {
+        let asked = self.answered || self.problem.is_some();
+        let refused = |text: String| Verdict::Refused(Fault { status: "5.4.6", text }.into());
+        let rest = self.problem.unwrap_or_else(|| Heard {
+            server: String::new(),
+            verdict: if self.looped {
+                refused("it would go back to the server from which it came".into())
+            } else {
+                not_now(Fault { status: "4.3.5", text: hops.faults.join("; ") }.into())
+            },
+        });
+        let reach = if asked && !self.answered { Reach::Unreachable } else { Reach::Answered };
+        (self.heard.into_iter().map(|heard| heard.unwrap_or_else(|| rest.clone())).collect(), reach)
+    }
+
+    fn failed(&mut self, server: String, said: Said) {
+        self.shared.metrics.delivery().failed_connections.inc();
+        tracing::warn!(queue_id = %self.claim.id(), host = server, reply = %said, "no connection");
+        self.problem = Some(Heard { server, verdict: not_now(said) });
+    }
+
+    fn is_open(&self, place: usize) -> bool {
+        self.heard[place].as_ref().is_none_or(Heard::is_open)
+    }
+
+    fn is_decided(&self) -> bool {
+        !(0..self.heard.len()).any(|place| self.is_open(place))
+    }
+
+    fn health(&self) -> &'a Health {
+        &self.shared.health
+    }
+}
+
+fn not_now(said: Said) -> Verdict {
+    Verdict::NotNow { said, dot_sent: false }
+}
+
+/// Keeps a connection for the next message, unless there is one already or it is of no use.
+async fn keep(kept: &mut Option<Kept>, connection: Kept) {
+    match kept {
+        _ if !connection.connection.is_usable() => {}
+        None => *kept = Some(connection),
+        Some(_) => connection.quit().await,
+    }
+}
+
+/// A message's content, opened when a server wants it.
+struct Spooled<'a> {
+    claim: &'a Claim,
+    content: Option<crate::spool::Content>,
+}
+
+impl Content for Spooled<'_> {
+    type Chunk = bytes::Bytes;
+
+    async fn next(&mut self) -> io::Result<Option<bytes::Bytes>> {
+        let content = match &mut self.content {
+            Some(content) => content,
+            empty => empty.insert(self.claim.content().await.map_err(io::Error::other)?),
+        };
+        content.next().await.map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,184 @@
+//! Which endpoints a route means now, in the order in which they are tried. Pure.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Directory, Endpoint, Host, TlsPlan};
+use crate::envelope::Origin;
+use crate::route::Tier;
+
+/// What makes a destination: hosts by preference.
+pub(super) type Key = Arc<[Tier]>;
+
+/// One endpoint of one host.
+#[derive(Clone, Debug)]
+pub(super) struct NextHop {
+    pub(super) endpoint: Endpoint,
+    pub(super) tls: TlsPlan,
+}
+
+/// What a route means by the settings in force.
+#[derive(Clone, Debug)]
+pub(super) struct NextHops {
+    /// By preference; equal ones take turns at being the first.
+    pub(super) list: Vec<NextHop>,
+    /// Why some are missing: one sentence for each.
+    pub(super) faults: Vec<String>,
+    /// How long mail is kept: the longest of its hosts.
+    pub(super) lifetime: Duration,
+    /// One of the hosts is suspended: nothing expires.
+    pub(super) any_suspended: bool,
+    /// All of them are: nothing is dialled.
+    pub(super) all_suspended: bool,
+}
+
+impl NextHops {
+    pub(super) fn of(directory: &dyn Directory, key: &[Tier], turn: usize) -> Self {
+        let mut all = Self {
+            list: Vec::new(),
+            faults: Vec::new(),
+            lifetime: Duration::ZERO,
+            any_suspended: false,
+            all_suspended: true,
+        };
+        for tier in key {
+            let mut equal = Vec::new();
+            for name in &tier.hosts {
+                match directory.host(name) {
+                    Some(host) => all.add(&host, &mut equal),
+                    None => {
+                        all.all_suspended = false;
+                        all.faults.push(format!("there is no RelayHost {name}"));
+                    }
+                }
+            }
+            if !equal.is_empty() {
+                let first = turn % equal.len();
+                equal.rotate_left(first);
+            }
+            all.list.append(&mut equal);
+        }
+        if all.lifetime.is_zero() {
+            all.lifetime = directory.lifetime();
+        }
+        all
+    }
+
+    fn add(&mut self, host: &Host, equal: &mut Vec<NextHop>) {
+        self.lifetime = self.lifetime.max(host.lifetime);
+        self.any_suspended |= host.suspend;
+        self.all_suspended &= host.suspend;
+        if host.suspend {
+            return;
+        }
+        match &host.tls {
+            Err(why) => self.faults.push(format!("RelayHost {}: {why}", host.name)),
+            Ok(_) if host.endpoints.is_empty() => self.faults.push(format!("RelayHost {} has no endpoints", host.name)),
+            Ok(tls) => {
+                equal.extend(
+                    host.endpoints.iter().map(|endpoint| NextHop { endpoint: endpoint.clone(), tls: tls.clone() }),
+                );
+            }
+        }
+    }
+}
+
+/// Whether a message came from this address: it never goes back there. Loopback addresses are shared by everything on the
+/// machine, and tell nothing.
+pub(super) fn came_from(origin: &Origin, address: IpAddr) -> bool {
+    let (Origin::Outsider { client } | Origin::Source { client, .. }) = origin else { return false };
+    let address = address.to_canonical();
+    client.to_canonical() == address && !address.is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Mailbox;
+    use crate::route::Route;
+
+    struct Hosts(Vec<Host>);
+
+    impl Directory for Hosts {
+        fn route(&self, _: &Origin, _: &Mailbox) -> Route {
+            Route::Held("not asked here".into())
+        }
+
+        fn host(&self, name: &str) -> Option<Arc<Host>> {
+            self.0.iter().find(|host| &*host.name == name).cloned().map(Arc::new)
+        }
+
+        fn lifetime(&self) -> Duration {
+            Duration::from_secs(99)
+        }
+    }
+
+    fn host(name: &str, endpoints: &[&str]) -> Host {
+        let endpoint = |address: &&str| Endpoint { address: (*address).into(), port: 25 };
+        Host {
+            name: name.into(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            tls: Ok(TlsPlan::None),
+            lifetime: Duration::from_secs(10 * name.len() as u64),
+            suspend: false,
+        }
+    }
+
+    fn key(tiers: &[&[&str]]) -> Vec<Tier> {
+        tiers.iter().map(|hosts| Tier { hosts: hosts.iter().map(|name| (*name).into()).collect() }).collect()
+    }
+
+    fn names(hops: &NextHops) -> Vec<&str> {
+        hops.list.iter().map(|hop| &*hop.endpoint.address).collect()
+    }
+
+    #[test]
+    fn preference_comes_first_and_equal_ones_take_turns() {
+        let hosts = Hosts(vec![host("a", &["a1", "a2"]), host("b", &["b1"]), host("backup", &["c1"])]);
+        let key = key(&[&["a", "b"], &["backup"]]);
+        let orders: Vec<_> = (0..4).map(|turn| NextHops::of(&hosts, &key, turn)).collect();
+        let orders: Vec<_> = orders.iter().map(names).collect();
+        assert_eq!(
+            orders,
+            [["a1", "a2", "b1", "c1"], ["a2", "b1", "a1", "c1"], ["b1", "a1", "a2", "c1"], ["a1", "a2", "b1", "c1"]]
+        );
+        assert_eq!(NextHops::of(&hosts, &key, 0).lifetime, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_suspended_host_is_left_out_and_stops_expiry() {
+        let mut hosts = Hosts(vec![host("a", &["a1"]), host("b", &["b1"])]);
+        hosts.0[0].suspend = true;
+        let hops = NextHops::of(&hosts, &key(&[&["a"], &["b"]]), 0);
+        assert_eq!(names(&hops), ["b1"]);
+        assert!(hops.any_suspended && !hops.all_suspended);
+        hosts.0[1].suspend = true;
+        assert!(NextHops::of(&hosts, &key(&[&["a"], &["b"]]), 0).all_suspended);
+    }
+
+    #[test]
+    fn says_why_a_host_cannot_be_used() {
+        let mut hosts = Hosts(vec![host("a", &["a1"]), host("b", &[])]);
+        hosts.0[0].tls = Err("ca.crt: no certificate".into());
+        let hops = NextHops::of(&hosts, &key(&[&["a", "b", "c"]]), 3);
+        assert!(hops.list.is_empty() && !hops.all_suspended);
+        assert_eq!(
+            hops.faults,
+            ["RelayHost a: ca.crt: no certificate", "RelayHost b has no endpoints", "there is no RelayHost c"]
+        );
+        assert_eq!(NextHops::of(&hosts, &key(&[&["c"]]), 0).lifetime, Duration::from_secs(99));
+    }
+
+    #[test]
+    fn knows_where_a_message_came_from() {
+        let from = |client: &str| Origin::Outsider { client: client.parse().unwrap() };
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(came_from(&from("192.0.2.1"), address("192.0.2.1")));
+        assert!(came_from(&from("::ffff:192.0.2.1"), address("192.0.2.1")));
+        assert!(!came_from(&from("192.0.2.1"), address("192.0.2.2")));
+        assert!(!came_from(&from("127.0.0.1"), address("127.0.0.1")));
+        let about = crate::queue_id::QueueId::new(1, 1);
+        assert!(!came_from(&Origin::Notification { about, domain: None }, address("192.0.2.1")));
+    }
+}

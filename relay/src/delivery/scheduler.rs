@@ -1,0 +1,312 @@
+//! The task that schedules: from what the spool announces to the work of each connection.
+//!
+//! It holds ids only. Routes are asked for by looking messages up in the spool, a bounded number at a time.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use super::next_hop::{Key, NextHops};
+use super::routing::{self, Looked};
+use super::worker::{self, Event, Job, Reporter};
+use super::{Shared, chance, monotonic};
+use crate::config::Directory;
+use crate::envelope::Remote;
+use crate::queue_id::QueueId;
+use crate::schedule::{Backoff, Place, Schedule, Slots, Work, Worker};
+use crate::shutdown::{Shutdown, Stage};
+use crate::spool::{Arrival, Arrivals};
+
+/// Messages looked up at once.
+const LOOKING_MAX: usize = 64;
+/// How often the clock and the settings are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a message waits whose attempt panicked: it must not be the only thing that is done.
+const PANICKED: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(shared: Arc<Shared>, arrivals: Arrivals, shutdown: Shutdown) {
+    let guard = AbortOnPanic;
+    Scheduler::new(shared).run(arrivals, shutdown).await;
+    drop(guard);
+}
+
+/// Without a scheduler mail would pile up in silence; a new process starts from the spool.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// A worker's task.
+struct Hand {
+    worker: Worker,
+    place: Place,
+    message: QueueId,
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Scheduler {
+    shared: Arc<Shared>,
+    schedule: Schedule<Key>,
+    /// The settings by which routes were last asked.
+    directory: Arc<dyn Directory>,
+    /// What is due later.
+    wheel: BinaryHeap<Reverse<(Timestamp, QueueId)>>,
+    /// What has no route: asked again as soon as the settings change.
+    held: HashSet<QueueId>,
+    /// To be looked up: whether the spool has announced it.
+    to_route: VecDeque<(QueueId, bool)>,
+    looking: FuturesUnordered<BoxFuture<'static, Looked>>,
+    hands: HashMap<Id, Hand>,
+    /// The task of each worker.
+    workers: HashMap<Worker, Id>,
+    tasks: JoinSet<()>,
+    last_worker: Worker,
+    /// Not before this: an attempt panicked.
+    panicked: HashMap<QueueId, Timestamp>,
+    events: mpsc::UnboundedSender<Event>,
+    heard: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Scheduler {
+    fn new(shared: Arc<Shared>) -> Self {
+        let count = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let limits = &shared.limits;
+        let slots = Slots { total: count(limits.delivery_connections), each: count(limits.host_connections) };
+        let backoff = Backoff { first: limits.host_retry_first, max: limits.host_retry_max };
+        let (events, heard) = mpsc::unbounded_channel();
+        Self {
+            schedule: Schedule::new(slots, backoff),
+            directory: shared.directory(),
+            wheel: BinaryHeap::new(),
+            held: HashSet::new(),
+            to_route: VecDeque::new(),
+            looking: FuturesUnordered::new(),
+            hands: HashMap::new(),
+            workers: HashMap::new(),
+            tasks: JoinSet::new(),
+            last_worker: 0,
+            panicked: HashMap::new(),
+            events,
+            heard,
+            shared,
+        }
+    }
+
+    async fn run(mut self, mut arrivals: Arrivals, shutdown: Shutdown) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let draining = shutdown.reached(Stage::Draining);
+        tokio::pin!(draining);
+        loop {
+            self.look();
+            self.assign();
+            tokio::select! {
+                () = &mut draining => break,
+                Some(event) = self.heard.recv() => self.handle(event),
+                Some(joined) = self.tasks.join_next_with_id() => self.joined(joined),
+                Some(looked) = self.looking.next() => self.looked(looked),
+                arrival = arrivals.next() => match arrival {
+                    Some(arrival) => self.arrived(arrival),
+                    None => break,
+                },
+                _ = tick.tick() => self.tick(),
+            }
+        }
+        self.drain(&shutdown).await;
+    }
+
+    /// Nothing more is given out; what is under way is finished, until it must stop.
+    async fn drain(mut self, shutdown: &Shutdown) {
+        // Without a sender an idle worker says goodbye to its next hop.
+        for hand in self.hands.values_mut() {
+            hand.jobs = mpsc::channel(1).0;
+        }
+        while !self.tasks.is_empty() || !self.looking.is_empty() {
+            tokio::select! {
+                () = shutdown.reached(Stage::Ended) => break,
+                Some(event) = self.heard.recv() => self.handle(event),
+                Some(_) = self.tasks.join_next() => {}
+                Some(_) = self.looking.next() => {}
+            }
+        }
+        // Claims that are cut off return to the spool.
+        self.tasks.shutdown().await;
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        let due = self.panicked.get(&arrival.id).copied().unwrap_or(arrival.due);
+        if routing::is_due(&self.shared, due, Timestamp::now()) {
+            self.to_route.push_back((arrival.id, true));
+        } else {
+            self.wheel.push(Reverse((due, arrival.id)));
+        }
+    }
+
+    /// Looks up what is to be routed.
+    fn look(&mut self) {
+        while self.looking.len() < LOOKING_MAX {
+            let Some((id, announced)) = self.to_route.pop_front() else { return };
+            let spool = self.shared.spool.clone();
+            self.looking.push(Box::pin(async move { Looked::Found(spool.envelope(id).await, announced) }));
+        }
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        let (pending, announced) = match looked {
+            Looked::Found(Some(pending), announced) => (pending, announced),
+            Looked::Found(None, _) => return,
+            Looked::Later(later) => {
+                self.wheel.extend(later.into_iter().map(Reverse));
+                return;
+            }
+        };
+        let routed = routing::route(&self.shared, &*self.directory, &pending, Timestamp::now());
+        self.wheel.extend(routed.later.map(|due| Reverse((due, pending.id))));
+        for (key, fresh) in routed.to {
+            let suspended = NextHops::of(&*self.directory, &key, 0).all_suspended;
+            let waits = !self.schedule.push(&key, pending.id, fresh, suspended);
+            if announced && (waits || !fresh) {
+                // It was tried, or waits, and is announced all the same: a person wants it tried now.
+                self.schedule.probe(&key);
+            }
+        }
+        if !routed.held.is_empty() {
+            self.held.insert(pending.id);
+            self.looking.push(Box::pin(routing::hold(Arc::clone(&self.shared), pending.id, routed.held)));
+        }
+    }
+
+    /// Gives out what may be sent now.
+    fn assign(&mut self) {
+        let now = monotonic();
+        while let Some(Work { place, key, message, worker }) = self.schedule.next(now) {
+            let job = Job { place, key, message };
+            match worker {
+                None => self.hire(job),
+                Some(worker) => self.pass(worker, job),
+            }
+        }
+    }
+
+    fn hire(&mut self, job: Job) {
+        self.last_worker += 1;
+        let (place, message, worker) = (job.place, job.message, self.last_worker);
+        let (jobs, receiver) = mpsc::channel(1);
+        let reporter = Reporter { events: self.events.clone(), place };
+        let task = self.tasks.spawn(worker::run(Arc::clone(&self.shared), reporter, worker, job, receiver));
+        self.hands.insert(task.id(), Hand { worker, place, message, jobs });
+        self.workers.insert(worker, task.id());
+    }
+
+    fn pass(&mut self, worker: Worker, job: Job) {
+        let hand = self.workers.get(&worker).and_then(|task| self.hands.get_mut(task));
+        let returned = match hand {
+            None => Some(job),
+            Some(hand) => {
+                hand.message = job.message;
+                hand.jobs.try_send(job).err().map(mpsc::error::TrySendError::into_inner)
+            }
+        };
+        if let Some(job) = returned {
+            // It ends at this very moment. Another one takes the message.
+            self.schedule.push(&job.key, job.message, true, false);
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Reached(place) => self.schedule.reached(place),
+            // Unless it has ended since.
+            Event::Idle(place, worker) if self.workers.contains_key(&worker) => self.schedule.idle(place, worker),
+            Event::Idle(..) => {}
+            Event::Route(id) => self.to_route.push_back((id, false)),
+            Event::Later(due, id) => self.wheel.push(Reverse((due, id))),
+            Event::Unreachable { place, key, heard, answer } => {
+                let now = monotonic();
+                let until = self.schedule.unreachable(place, now, chance());
+                answer.send(until.map(|until| until.saturating_sub(now))).ok();
+                if until.is_some() {
+                    self.expire(place, &key, heard);
+                }
+            }
+        }
+    }
+
+    /// What waits for a next hop that is down is not tried one by one: when it is too old, the failed probe was its attempt.
+    fn expire(&mut self, place: Place, key: &Key, heard: Remote) {
+        let hops = NextHops::of(&*self.directory, key, 0);
+        let lifetime = i64::try_from(hops.lifetime.as_millis()).unwrap_or(i64::MAX);
+        let before = u64::try_from(Timestamp::now().as_millisecond().saturating_sub(lifetime)).unwrap_or(0);
+        if hops.any_suspended {
+            return;
+        }
+        let old = self.schedule.take_old(place, before);
+        if !old.is_empty() {
+            let shared = Arc::clone(&self.shared);
+            self.looking.push(Box::pin(routing::expire(shared, old, key.clone(), hops.lifetime, heard)));
+        }
+    }
+
+    fn joined(&mut self, joined: Result<(Id, ()), JoinError>) {
+        let (task, panicked) = match joined {
+            Ok((task, ())) => (task, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let Some(hand) = self.hands.remove(&task) else { return };
+        self.workers.remove(&hand.worker);
+        self.schedule.gone(hand.place, hand.worker);
+        if panicked {
+            let due = super::outcome::later(Timestamp::now(), PANICKED);
+            tracing::error!(queue_id = %hand.message, "an attempt panicked; the message waits");
+            self.panicked.insert(hand.message, due);
+            self.wheel.push(Reverse((due, hand.message)));
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Timestamp::now();
+        while let Some(Reverse((due, id))) = self.wheel.peek().copied() {
+            if !routing::is_due(&self.shared, due, now) {
+                break;
+            }
+            self.wheel.pop();
+            self.to_route.push_back((id, false));
+        }
+        self.panicked.retain(|_, until| *until > now);
+        self.schedule.sweep(monotonic());
+        self.shared.health.sweep(monotonic());
+        let down = i64::try_from(self.schedule.down()).unwrap_or(i64::MAX);
+        self.shared.metrics.delivery().destinations_down.set(down);
+        let directory = self.shared.directory();
+        if !Arc::ptr_eq(&directory, &self.directory) {
+            self.directory = directory;
+            self.reload();
+        }
+    }
+
+    /// New settings: what is stuck asks for its route again, and what flows asks at its next attempt anyway.
+    fn reload(&mut self) {
+        let keys: Vec<Key> = self.schedule.keys().cloned().collect();
+        for key in keys {
+            let suspended = NextHops::of(&*self.directory, &key, 0).all_suspended;
+            self.schedule.suspend(&key, suspended);
+        }
+        let stuck = self.schedule.take_stuck();
+        self.to_route.extend(stuck.into_iter().map(|id| (id, false)));
+        let held: Vec<QueueId> = self.held.drain().collect();
+        self.shared.spool.retry(&held, Timestamp::now());
+    }
+}

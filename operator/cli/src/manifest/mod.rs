@@ -6,6 +6,8 @@
 //! [`Manifests::inputs`] is what the operator would have gathered from a cluster with these objects.
 
 mod core;
+#[cfg(test)]
+mod examples;
 mod inputs;
 mod kind;
 mod nearest;

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -80,9 +81,11 @@ pub(super) enum Task {
 }
 
 /// Runs the helper until it is told to end.
-pub(super) fn help(directory: &Arc<Directory>, tasks: &Receiver<Task>, jobs: &Sender<Job>) {
+pub(super) fn help(directory: &Arc<Directory>, tasks: &Receiver<Task>, jobs: &Sender<Job>, ending: &AtomicBool) {
     while let Ok(task) = tasks.recv() {
         let failed = match task {
+            // Whoever ends the spool waits for this thread.
+            Task::Make if ending.load(Ordering::Relaxed) => Ok(()),
             Task::Make => {
                 jobs.send(Job::Slot(directory.allocate())).ok();
                 Ok(())
@@ -312,7 +315,7 @@ impl Committer {
         if let Err(error) = self.log.free() {
             tracing::error!(%error, "a segment of the spool cannot be freed; it is tried again");
         }
-        if let Err(fatal) = self.survivors.copy_some(&mut self.log, &self.shared) {
+        if let Err(fatal) = self.survivors.copy_some(&mut self.log, &self.shared.index) {
             tracing::error!(error = %fatal, "the process ends, and the next one reads the spool");
             std::process::abort();
         }

@@ -97,11 +97,18 @@ pub(super) struct Log<D> {
 }
 
 impl<D: Disk> Log<D> {
+    /// The octets of a record.
+    pub(super) fn read(&self, place: Place) -> io::Result<Vec<u8>> {
+        let mut octets = vec![0; place.length as usize];
+        self.disk.read(place.slot, place.offset, &mut octets)?;
+        Ok(octets)
+    }
+
     /// Writes the entries in their order and answers for each of them, when all that was written is on stable storage.
     pub(super) fn append(&mut self, entries: &[Entry<'_>]) -> Result<Vec<Written>, Fatal> {
         let mut written = vec![Written::Full; entries.len()];
         let mut planned: Vec<usize> = Vec::with_capacity(entries.len());
-        let mut octets = 0;
+        let (mut octets, mut overtaking) = (0, false);
         for (index, entry) in entries.iter().enumerate() {
             let length = entry.length();
             if length > u64::from(self.rules.segment - START) {
@@ -110,18 +117,18 @@ impl<D: Disk> Log<D> {
             }
             let free = self.free_segments();
             let kept = entry.rank as u64;
-            if self.fits(octets + length) {
-                if free < kept {
-                    continue;
-                }
-            } else {
-                if free <= kept {
-                    continue;
-                }
+            let fits = self.fits(octets + length);
+            // An outcome never overtakes another one: the later of two for a recipient is the true one.
+            if free < kept || !fits && free == kept || overtaking && entry.kind == Kind::Outcome {
+                overtaking |= entry.kind == Kind::Outcome;
+                continue;
+            }
+            if !fits {
                 self.store(entries, &planned, &mut written)?;
                 (planned, octets) = (Vec::new(), 0);
                 // Storing may have gone on to a fresh segment already, because the last one failed.
                 if !self.fits(length) && !self.roll()? {
+                    overtaking |= entry.kind == Kind::Outcome;
                     continue;
                 }
             }
@@ -368,5 +375,7 @@ impl<D: Disk> Log<D> {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ mod view;
 mod warm;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 
 use jiff::Timestamp;
@@ -135,12 +136,15 @@ pub struct Spool(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     jobs: std_mpsc::Sender<Job>,
+    /// Tells the helper not to begin slow work.
+    ending: Arc<AtomicBool>,
     committer: Option<std::thread::JoinHandle<()>>,
     helper: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
         self.jobs.send(Job::End).ok();
         if let Some(committer) = self.committer.take() {
             committer.join().ok();

@@ -1,6 +1,7 @@
 //! Opening a spool: the directory, the log, the files beside it, and the two threads.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 
 use jiff::Timestamp;
@@ -58,11 +59,14 @@ pub(super) fn open(options: Options, now: Timestamp) -> Result<(Spool, Arrivals)
     }
     let committer = Committer::new(log, Arc::clone(&shared), queue);
     let for_helper = jobs.clone();
+    let ending = Arc::new(AtomicBool::new(false));
+    let for_ending = Arc::clone(&ending);
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let failed = |source| OpenError::File { path: shared.options.directory.clone(), source };
-    let helper = thread("spool-helper").spawn(move || help(&directory, &tasks, &for_helper)).map_err(failed)?;
+    let helper =
+        thread("spool-helper").spawn(move || help(&directory, &tasks, &for_helper, &for_ending)).map_err(failed)?;
     let committer = thread("spool-committer").spawn(move || committer.run()).map_err(failed)?;
-    let inner = Inner { shared: Arc::clone(&shared), jobs, committer: Some(committer), helper: Some(helper) };
+    let inner = Inner { shared: Arc::clone(&shared), jobs, ending, committer: Some(committer), helper: Some(helper) };
     Ok((Spool(Arc::new(inner)), Arrivals(receiver)))
 }
 

@@ -101,6 +101,8 @@ pub(super) struct Scan {
     pub(super) end: u32,
     /// Up to here it is known to have been on stable storage; records above are whole, and nothing proves more.
     pub(super) synced: u32,
+    /// Headers above the end that look whole: they belong to the torn tail and must never be taken for records.
+    pub(super) stale: Vec<u32>,
 }
 
 /// Looks through a segment. `sealed` is how far it was on stable storage when its successor was begun; without a
@@ -109,15 +111,20 @@ pub(super) fn scan(bytes: &[u8], stamp: &Stamp, sealed: Option<u32>) -> Scan {
     let limit = sealed.map_or(bytes.len(), |sealed| bytes.len().min(sealed as usize));
     let found = walk(&bytes[..limit], stamp);
     let synced = sealed.unwrap_or_else(|| watermark(&found));
-    let mut scan = Scan { pieces: Vec::with_capacity(found.len()), end: START, synced };
-    for candidate in found {
+    let mut scan = Scan { pieces: Vec::with_capacity(found.len()), end: START, synced, stale: Vec::new() };
+    let mut found = found.into_iter();
+    while let Some(candidate) = found.next() {
         let (from, to) = (candidate.from, candidate.to);
         let piece = match candidate.header {
             Some(header) if is_whole(&header, &bytes[from as usize..], from >= synced) => {
                 Piece::Record { at: from, header }
             }
             // Nobody was answered for what is torn, nor for what was written after it.
-            _ if from >= synced => return scan,
+            _ if from >= synced => {
+                let torn = std::iter::once(candidate).chain(found);
+                scan.stale = torn.filter(|it| it.header.is_some()).map(|it| it.from).collect();
+                return scan;
+            }
             _ => Piece::Corrupt { from, to },
         };
         scan.pieces.push(piece);

@@ -1,12 +1,10 @@
 //! Copying forward the messages that pin the oldest segment, a little at a time, when room is short.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Shared;
-use super::disk::Directory;
-use super::index;
-use super::log::{Disk as _, Entry, Fatal, Log, Place, Rank, Written};
+use super::index::{self, Index};
+use super::log::{Disk, Entry, Fatal, Log, Place, Rank, Written};
 use super::record::{Flags, Header, Kind, Parts, crc_front};
 use crate::queue_id::QueueId;
 
@@ -28,13 +26,13 @@ impl Survivors {
     }
 
     /// One step, when the log is crowded or a segment was begun.
-    pub(super) fn copy_some(&mut self, log: &mut Log<Arc<Directory>>, shared: &Shared) -> Result<(), Fatal> {
+    pub(super) fn copy_some<D: Disk>(&mut self, log: &mut Log<D>, index: &Mutex<Index>) -> Result<(), Fatal> {
         if self.left.is_empty() {
             match log.crowded() {
                 // What is still in it is damaged, or its outcome is not yet written.
                 Some(generation) if generation != self.generation => {
                     self.generation = generation;
-                    self.left = shared.index().in_segment(generation).into();
+                    self.left = lock(index).in_segment(generation).into();
                 }
                 _ => return Ok(()),
             }
@@ -45,7 +43,7 @@ impl Survivors {
             && let Some((id, place)) = self.left.pop_front()
         {
             octets += u64::from(place.length);
-            match Survivor::read(shared, id, place) {
+            match Survivor::read(log, index, id, place) {
                 Ok(survivor) => survivors.extend(survivor),
                 Err(why) => {
                     tracing::error!(queue_id = %id, %why, "a message is not copied forward: it keeps its segment")
@@ -56,7 +54,7 @@ impl Survivors {
         let written = log.append(&entries)?;
         for (Survivor { id, from, .. }, written) in survivors.iter().zip(written) {
             if let Written::At(to) = written {
-                let still = shared.index().moved(*id, *from, to);
+                let still = lock(index).moved(*id, *from, to);
                 log.release(if still { *from } else { to });
             }
         }
@@ -75,12 +73,11 @@ struct Survivor {
 
 impl Survivor {
     /// `None`: it is no longer there.
-    fn read(shared: &Shared, id: QueueId, from: Place) -> Result<Option<Self>, String> {
-        let mut octets = vec![0; from.length as usize];
-        shared.directory.read(from.slot, from.offset, &mut octets).map_err(|error| error.to_string())?;
+    fn read<D: Disk>(log: &Log<D>, index: &Mutex<Index>, id: QueueId, from: Place) -> Result<Option<Self>, String> {
+        let octets = log.read(from).map_err(|error| error.to_string())?;
         let (header, parts) = whole(&octets).ok_or("it is damaged")?;
         let envelope = index::envelope(header.kind, parts.envelope).map_err(|error| error.to_string())?;
-        let json = shared.index().copied(id, from, envelope);
+        let json = lock(index).copied(id, from, envelope);
         Ok(json.map(|json| Self { id, from, header, octets, json }))
     }
 
@@ -98,6 +95,10 @@ impl Survivor {
             crc_body: header.crc_body,
         })
     }
+}
+
+fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn whole(octets: &[u8]) -> Option<(Header, Parts<'_>)> {

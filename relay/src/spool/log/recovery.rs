@@ -1,26 +1,21 @@
 //! Opening a log: what a crash, a kill or a damaged disk has left.
 //!
-//! Whole records at the end that nothing proves to have been synced are kept, and written once more: after a failed sync
-//! and a kill they may exist in memory only, whatever a further sync says.
+//! The newest segment is gone on with. Whole records at its end that nothing proves to have been synced are kept, and
+//! written once more: after a kill, or a failed sync, they may exist in memory only, whatever a further sync says. What
+//! the torn tail left above them is struck out.
 
 use std::collections::VecDeque;
 use std::io;
 
 use super::super::record::{HEADER, Header, Kind, Parts};
-use super::super::segment::{Piece, START, Stamp, Stamped, scan, stamped};
-use super::{Disk, Entry, Log, Place, Rank, Replay, Replayed, Rules, Segment, Slot, Written};
+use super::super::segment::{Piece, START, Scan, Stamp, Stamped, scan, stamped};
+use super::{Disk, Log, Place, Replay, Replayed, Rules, Segment, Slot};
 
 /// How much of a segment is read at once.
 const READ: usize = 1 << 20;
 
-/// A record that nothing proves to have been synced, with its octets.
-struct Unproven {
-    header: Header,
-    octets: Vec<u8>,
-}
-
 impl<D: Disk> Log<D> {
-    /// Opens what is on the disk, tells `replay` each record in order, and begins a new segment.
+    /// Opens what is on the disk, and tells `replay` each record in order.
     pub(in super::super) fn open(disk: D, rules: Rules, replay: &mut impl Replay) -> io::Result<Self> {
         let mut log = Self {
             disk,
@@ -36,14 +31,21 @@ impl<D: Disk> Log<D> {
         };
         let mut in_use = log.sort_slots()?;
         in_use.sort_by_key(|(_, stamp)| stamp.generation);
-        let mut unproven = Vec::new();
         for (index, (slot, stamp)) in in_use.iter().enumerate() {
             let successor = in_use.get(index + 1).map(|(_, stamp)| stamp);
             let sealed = successor.filter(|it| it.previous == stamp.generation).map(|it| it.previous_end);
-            unproven = log.recover(*slot, *stamp, sealed, replay)?;
+            let newest = successor.is_none();
+            let (bytes, whole) = log.read_whole(*slot);
+            let scan = scan(&bytes, stamp, sealed);
+            if newest && whole {
+                log.mend(*slot, &bytes, &scan)?;
+            }
+            log.recover(*slot, *stamp, &bytes, whole, &scan, replay);
         }
-        log.begin()?;
-        log.write_again(&unproven, replay)?;
+        // What cannot be read whole cannot be gone on with either: nobody knows where it ends.
+        if log.segments.back().is_none_or(|newest| newest.pinned) {
+            log.begin()?;
+        }
         Ok(log)
     }
 
@@ -67,27 +69,26 @@ impl<D: Disk> Log<D> {
         Ok(in_use)
     }
 
-    fn recover(
-        &mut self,
-        slot: Slot,
-        stamp: Stamp,
-        sealed: Option<u32>,
-        replay: &mut impl Replay,
-    ) -> io::Result<Vec<Unproven>> {
-        let (bytes, whole) = self.read_whole(slot);
-        let scan = scan(&bytes, &stamp, sealed);
-        if sealed.is_none() {
-            // The next stamp will say that all of it is on stable storage. After a kill it may be in memory only.
-            self.disk.sync(slot)?;
+    /// Puts the newest segment onto stable storage as it was found, without its torn tail.
+    fn mend(&self, slot: Slot, bytes: &[u8], scan: &Scan) -> io::Result<()> {
+        if scan.end > scan.synced {
+            let unproven = &bytes[scan.synced as usize..scan.end as usize];
+            self.disk.write(slot, scan.synced, &mut [io::IoSlice::new(unproven)])?;
         }
+        for at in &scan.stale {
+            self.disk.write(slot, *at, &mut [io::IoSlice::new(&[0; HEADER])])?;
+        }
+        self.disk.sync(slot)
+    }
+
+    fn recover(&mut self, slot: Slot, stamp: Stamp, bytes: &[u8], whole: bool, scan: &Scan, replay: &mut impl Replay) {
         self.corrupt += u64::from(!whole);
         let (end, synced) = (scan.end, scan.end);
         let (live, live_octets, broken) = (0, 0, false);
         self.segments.push_back(Segment { slot, stamp, end, synced, live, live_octets, broken, pinned: !whole });
-        let mut unproven = Vec::new();
-        for piece in scan.pieces {
-            match piece {
-                Piece::Corrupt { from, to } => self.set_aside(&bytes, from, to),
+        for piece in &scan.pieces {
+            match *piece {
+                Piece::Corrupt { from, to } => self.set_aside(bytes, from, to),
                 Piece::Record { at, header } => {
                     self.batch = self.batch.max(header.batch);
                     // It lies within a segment, whose length is a u32.
@@ -95,14 +96,11 @@ impl<D: Disk> Log<D> {
                         Place { generation: stamp.generation, slot, offset: at, length: header.length() as u32 };
                     let octets = &bytes[at as usize..(at + place.length) as usize];
                     if !self.replay(&header, octets, place, replay) {
-                        self.set_aside(&bytes, at, at + place.length);
-                    } else if at >= scan.synced {
-                        unproven.push(Unproven { header, octets: octets.to_vec() });
+                        self.set_aside(bytes, at, at + place.length);
                     }
                 }
             }
         }
-        Ok(unproven)
     }
 
     /// `false`: nobody understands the record.
@@ -151,50 +149,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// The segment to append to: a new one, or the newest if it holds nothing, under a new generation in any case.
     fn begin(&mut self) -> io::Result<()> {
-        let empty = self.segments.back().is_some_and(|newest| newest.end == START && !newest.pinned);
-        if empty && let Some(mut newest) = self.segments.pop_back() {
-            newest.stamp = self.next_stamp(newest.stamp.previous, newest.stamp.previous_end);
-            self.stamp(newest.slot, &newest.stamp)?;
-            self.segments.push_back(newest);
-            return Ok(());
-        }
         match self.roll() {
             Ok(true) => Ok(()),
             Ok(false) => Err(io::Error::new(io::ErrorKind::StorageFull, "no room for a segment")),
             Err(fatal) => Err(io::Error::other(fatal)),
         }
-    }
-
-    fn write_again(&mut self, unproven: &[Unproven], replay: &mut impl Replay) -> io::Result<()> {
-        let entries: Vec<_> = unproven.iter().filter_map(Unproven::entry).collect();
-        let written = self.append(&entries).map_err(io::Error::other)?;
-        for (Unproven { header, octets }, written) in unproven.iter().zip(written) {
-            if let Written::At(place) = written {
-                // append() has counted it as live already.
-                if header.kind != Kind::Outcome {
-                    self.release(place);
-                }
-                self.replay(header, octets, place, replay);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Unproven {
-    fn entry(&self) -> Option<Entry<'_>> {
-        let header = &self.header;
-        Some(Entry {
-            rank: Rank::Outcome,
-            kind: header.kind,
-            flags: header.flags,
-            id: header.id,
-            parts: Parts::cut(header, &self.octets)?,
-            body: header.body,
-            crc_front: header.crc_front,
-            crc_body: header.crc_body,
-        })
     }
 }

@@ -1,1 +1,413 @@
+//! The log and the index over a simulated disk, against a map of what was promised.
+//!
+//! `POSTERN_SPOOL_SEEDS` sets how many seeds are tried.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+
+use super::simulation::{Dice, Faults, SimulatedDisk};
+use super::*;
+use crate::envelope::{Envelope, Origin, Outcome, Remote};
+use crate::queue_id::QueueId;
+use crate::spool::index::{Arrived, Gone, Index};
+use crate::spool::record::{Flags, Kind, Parts, crc_front};
+use crate::spool::survivors::Survivors;
+
+const SEGMENT: u32 = 16 << 10;
+
+/// How each recipient stands: done, or its attempts.
+type State = Vec<Option<u32>>;
+
+/// What may be found of a message after a crash: any of these states from the durable one on. `None`: nothing.
+#[derive(Debug)]
+struct Promise {
+    states: Vec<Option<State>>,
+    durable: usize,
+}
+
+struct World {
+    dice: Dice,
+    disk: SimulatedDisk,
+    rules: Rules,
+    log: Log<SimulatedDisk>,
+    index: Mutex<Index>,
+    survivors: Survivors,
+    promises: BTreeMap<QueueId, Promise>,
+    /// Outcomes in force that are not in the log yet, and the number of the state that each makes.
+    waiting: Vec<(QueueId, Vec<u8>, Option<Gone>, usize)>,
+    next: u64,
+    full: u32,
+}
+
+fn rules(segments: u64) -> Rules {
+    Rules { segment: SEGMENT, size_max: segments * u64::from(SEGMENT), seed: 7 }
+}
+
+fn envelope(recipients: usize) -> Envelope {
+    Envelope {
+        arrived: Timestamp::UNIX_EPOCH,
+        sender: crate::address::ReversePath::Null,
+        recipients: vec!["x@a.example".parse().unwrap(); recipients],
+        origin: Origin::Outsider { client: [192, 0, 2, 1].into() },
+        eight_bit: false,
+    }
+}
+
+/// Content that tells which message it is.
+fn content(id: QueueId, octets: usize) -> Vec<u8> {
+    id.to_string().into_bytes().into_iter().cycle().take(octets).collect()
+}
+
+fn length(id: QueueId) -> usize {
+    let mut dice = Dice(id.unix_millis());
+    if dice.once_in(10) { dice.below(5000) } else { dice.below(400) }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let segments = 5 + dice.below(4);
+        let disk = SimulatedDisk::new(dice.next(), SEGMENT as usize, segments);
+        let rules = rules(segments as u64);
+        let mut index = Index::default();
+        let log = Log::open(disk.clone(), rules, &mut index).unwrap();
+        Self {
+            dice,
+            disk,
+            rules,
+            log,
+            index: Mutex::new(index),
+            survivors: Survivors::default(),
+            promises: BTreeMap::new(),
+            waiting: Vec::new(),
+            next: 1,
+            full: 0,
+        }
+    }
+
+    fn state(&self, id: QueueId) -> Option<State> {
+        let shown = self.index.lock().unwrap().show(id)?.1;
+        Some(shown.into_iter().map(|it| it.pending.map(|pending| pending.attempts)).collect())
+    }
+
+    /// Stores messages, and the outcomes that wait.
+    fn write(&mut self, messages: usize) -> Result<(), Fatal> {
+        let mut stores = Vec::new();
+        for _ in 0..messages {
+            let id = QueueId::new(self.next, 0);
+            self.next += 1;
+            let envelope = envelope(1 + self.dice.below(3));
+            let json = serde_json::to_vec(&envelope).unwrap();
+            let fresh = vec![Some(0); envelope.recipients.len()];
+            self.promises.insert(id, Promise { states: vec![None, Some(fresh)], durable: 0 });
+            stores.push((id, envelope, json, content(id, length(id))));
+        }
+        let mut entries = Vec::new();
+        for (id, _, json, content) in &stores {
+            let (head, body) = content.split_at(content.len() / 3);
+            entries.push(Entry {
+                rank: if self.dice.once_in(8) { Rank::Notification } else { Rank::Mail },
+                kind: Kind::Put,
+                flags: Flags::default(),
+                id: *id,
+                parts: Parts { envelope: json, head, body },
+                body: body.len() as u32,
+                crc_front: crc_front(json, head),
+                crc_body: crc32fast::hash(body),
+            });
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        for (id, json, gone, _) in &waiting {
+            entries.push(Entry {
+                rank: Rank::Outcome,
+                kind: Kind::Outcome,
+                flags: Flags { settles: gone.is_some(), ..Flags::default() },
+                id: *id,
+                parts: Parts { envelope: json, head: &[], body: &[] },
+                body: 0,
+                crc_front: crc_front(json, &[]),
+                crc_body: 0,
+            });
+        }
+        let written = self.log.append(&entries)?;
+        let (for_stores, for_outcomes) = written.split_at(stores.len());
+        for ((id, envelope, ..), written) in stores.iter().zip(for_stores) {
+            let promise = self.promises.get_mut(id).unwrap();
+            match written {
+                Written::At(place) => {
+                    promise.durable = 1;
+                    let arrived = Arrived {
+                        id: *id,
+                        place: *place,
+                        flags: Flags::default(),
+                        file: None,
+                        size: 0,
+                        envelope: envelope.clone().into(),
+                        warm: None,
+                    };
+                    self.index.lock().unwrap().insert(arrived);
+                }
+                Written::Full => {
+                    self.full += 1;
+                    promise.states.truncate(1);
+                }
+                Written::TooLarge => panic!("{id} is too large"),
+            }
+        }
+        for (settled, written) in waiting.into_iter().zip(for_outcomes) {
+            match written {
+                Written::At(_) => {
+                    let (id, _, gone, state) = settled;
+                    let promise = self.promises.get_mut(&id).unwrap();
+                    promise.durable = promise.durable.max(state);
+                    if let Some(gone) = gone {
+                        self.log.release(gone.place);
+                    }
+                }
+                Written::Full | Written::TooLarge => self.waiting.push(settled),
+            }
+        }
+        Ok(())
+    }
+
+    /// Something becomes of some recipients of some message.
+    fn settle(&mut self) {
+        let queue = self.index.lock().unwrap().queue();
+        if queue.is_empty() {
+            return;
+        }
+        let id = queue[self.dice.below(queue.len())].id;
+        let wanted: Vec<_> = (0..3).filter(|_| self.dice.once_in(2)).collect();
+        let Some((_, claimed)) = self.index.lock().unwrap().claim(id, &wanted) else { return };
+        let remote = || Remote { server: String::new(), reply: "ok".into(), status: "2.0.0".into() };
+        let outcomes = claimed.iter().map(|_| match self.dice.below(3) {
+            0 => Outcome::Deferred { remote: remote(), until: Timestamp::UNIX_EPOCH },
+            1 => Outcome::Failed(remote()),
+            _ => Outcome::Delivered(remote()),
+        });
+        let outcomes = outcomes.collect();
+        let (json, gone) = self.index.lock().unwrap().settle(id, &claimed, outcomes).unwrap();
+        let state = self.state(id);
+        let promise = self.promises.get_mut(&id).unwrap();
+        promise.states.push(state);
+        self.waiting.push((id, json, gone, promise.states.len() - 1));
+    }
+
+    fn keep_house(&mut self) -> Result<(), Fatal> {
+        self.log.free().ok();
+        self.survivors.copy_some(&mut self.log, &self.index)?;
+        while let Some(slot) = self.log.surplus() {
+            self.disk.remove(slot).ok();
+        }
+        while self.log.wants_slot() {
+            let slot = self.disk.allocate();
+            self.log.slot_came(slot);
+        }
+        if self.dice.once_in(4) {
+            self.log.try_disk_again();
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), Fatal> {
+        match self.dice.below(8) {
+            0..=2 => {
+                let messages = self.dice.below(4);
+                self.write(messages)
+            }
+            3..=6 => {
+                self.settle();
+                Ok(())
+            }
+            _ => self.keep_house(),
+        }
+    }
+
+    /// The process ends, with or without the power; another one begins, perhaps more than once.
+    fn crash(&mut self) {
+        self.disk.set_faults(Faults::default());
+        loop {
+            if self.disk.has_no_power() || self.dice.once_in(2) {
+                self.disk.cut_power()
+            } else {
+                self.disk.kill()
+            }
+            if self.dice.once_in(3) {
+                self.disk.cut_power_after(self.dice.below(6) as u64);
+            }
+            let mut index = Index::default();
+            let Ok(log) = Log::open(self.disk.clone(), self.rules, &mut index) else {
+                assert!(self.disk.has_no_power(), "a healthy disk does not open");
+                continue;
+            };
+            self.disk.kill();
+            (self.log, self.index, self.survivors) = (log, Mutex::new(index), Survivors::default());
+            self.waiting.clear();
+            break;
+        }
+        self.check();
+    }
+
+    /// Holds what was found against what was promised; from here on what was found is promised.
+    fn check(&mut self) {
+        if !self.disk.lied() {
+            assert_eq!(self.log.corrupt(), 0, "a torn tail was taken for corruption");
+        }
+        let found = self.index.lock().unwrap().queue();
+        for queued in &found {
+            assert!(self.promises.contains_key(&queued.id), "{} was never written", queued.id);
+        }
+        let mut live = 0;
+        let ids: Vec<_> = self.promises.keys().copied().collect();
+        for id in ids {
+            let state = self.state(id);
+            let promise = self.promises.get_mut(&id).unwrap();
+            let allowed = &promise.states[promise.durable..];
+            assert!(allowed.contains(&state), "{id}: found {state:?}, promised one of {allowed:?}");
+            if state.is_some() {
+                live += 1;
+                self.check_content(id);
+            }
+            self.promises.insert(id, Promise { states: vec![state], durable: 0 });
+        }
+        let counted: u64 = self.log.segments.iter().map(|segment| segment.live).sum();
+        assert_eq!(counted, live, "messages counted in segments");
+    }
+
+    fn check_content(&self, id: QueueId) {
+        let place = self.index.lock().unwrap().facts(id).unwrap().place;
+        let octets = self.log.read(place).unwrap();
+        let header = Header::parse(octets.first_chunk().unwrap()).unwrap();
+        let parts = Parts::cut(&header, &octets).unwrap();
+        assert!(parts.front_is_whole(&header) && parts.body_is_whole(&header), "{id} is damaged");
+        assert_eq!([parts.head, parts.body].concat(), content(id, length(id)), "{id} has other content");
+    }
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    0..std::env::var("POSTERN_SPOOL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+}
+
+fn run(seed: u64, faults: Faults) -> World {
+    let mut world = World::new(seed);
+    for _ in 0..1 + world.dice.below(6) {
+        world.disk.set_faults(faults);
+        let steps = world.dice.below(120);
+        let power = world.dice.below(60 + steps) as u64;
+        if world.dice.once_in(2) {
+            world.disk.cut_power_after(power);
+        }
+        for _ in 0..steps {
+            if world.step().is_err() {
+                break;
+            }
+        }
+        world.crash();
+    }
+    world
+}
+
+/// Runs each seed, and names the one that fails.
+fn for_each_seed(test: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    for seed in seeds() {
+        if let Err(panic) = std::panic::catch_unwind(|| test(seed)) {
+            eprintln!("seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn what_was_promised_survives_any_crash() {
+    for_each_seed(|seed| {
+        run(seed, Faults::default());
+    });
+}
+
+#[test]
+fn what_was_promised_survives_failing_writes_and_syncs() {
+    for_each_seed(|seed| {
+        run(seed, Faults { write: 40, sync: 40, space: 20 });
+    });
+}
+
+/// All that waits is in the log, and two further writes have told so.
+fn settled_world(seed: u64) -> World {
+    let mut world = World::new(seed);
+    for _ in 0..20 + world.dice.below(100) {
+        world.step().unwrap();
+    }
+    world.waiting.clear();
+    world
+}
+
+#[test]
+fn damage_to_one_message_is_found_set_aside_and_costs_no_other() {
+    let mut damaged = 0;
+    for seed in seeds() {
+        let mut world = settled_world(seed);
+        let queue = world.index.lock().unwrap().queue();
+        world.write(1).unwrap();
+        world.write(1).unwrap();
+        if queue.is_empty() {
+            continue;
+        }
+        let victim = queue[world.dice.below(queue.len())].id;
+        let place = world.index.lock().unwrap().facts(victim).unwrap().place;
+        let octets = world.log.read(place).unwrap();
+        let header = Header::parse(octets.first_chunk().unwrap()).unwrap();
+        let at = place.offset + world.dice.below(HEADER + (header.envelope + header.head) as usize) as u32;
+        let newest = world.log.segments.back().unwrap();
+        // The last write proves all others; if it was refused, the one before may be the last.
+        if place.generation == newest.stamp.generation && place.offset + place.length >= newest.synced {
+            continue;
+        }
+        let last = world.index.lock().unwrap().queue().last().unwrap().id;
+        if world.index.lock().unwrap().facts(last).unwrap().place == place {
+            continue;
+        }
+        let bit = world.dice.below(8) as u8;
+        world.disk.flip(place.slot, at, bit);
+        damaged += 1;
+
+        world.disk.cut_power();
+        let mut index = Index::default();
+        let log = Log::open(world.disk.clone(), world.rules, &mut index).unwrap();
+        assert!(log.corrupt() >= 1, "seed {seed}: a flipped bit at {at} of {place:?} was not found");
+        assert_eq!(world.disk.set_aside_pieces() as u64, log.corrupt(), "seed {seed}");
+        for queued in world.index.lock().unwrap().queue() {
+            assert_eq!(index.contains(queued.id), queued.id != victim, "seed {seed}: {}", queued.id);
+        }
+    }
+    assert!(damaged as u64 > seeds().end / 2, "too few seeds came to the point: {damaged}");
+}
+
+#[test]
+fn one_stuck_message_does_not_fill_the_disk() {
+    for seed in seeds().take(20) {
+        let mut world = World::new(seed);
+        world.write(1).unwrap();
+        let stuck = world.index.lock().unwrap().queue()[0].id;
+        for _ in 0..400 {
+            world.write(1).unwrap();
+            let queue = world.index.lock().unwrap().queue();
+            for queued in queue.iter().filter(|queued| queued.id != stuck) {
+                let (_, claimed) = world.index.lock().unwrap().claim(queued.id, &[0, 1, 2]).unwrap();
+                let remote = Remote { server: String::new(), reply: "ok".into(), status: "2.0.0".into() };
+                let outcomes = vec![Outcome::Delivered(remote); claimed.len()];
+                let (json, gone) = world.index.lock().unwrap().settle(queued.id, &claimed, outcomes).unwrap();
+                let promise = world.promises.get_mut(&queued.id).unwrap();
+                promise.states.push(None);
+                world.waiting.push((queued.id, json, gone, promise.states.len() - 1));
+            }
+            world.keep_house().unwrap();
+        }
+        assert_eq!(world.full, 0, "seed {seed}");
+        assert!(world.index.lock().unwrap().facts(stuck).unwrap().place.generation > 1, "it was copied forward");
+        world.write(0).unwrap();
+        world.crash();
+        assert!(world.index.lock().unwrap().contains(stuck));
+    }
+}

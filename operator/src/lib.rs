@@ -25,3 +25,6 @@ mod programmed;
 pub use apply::FIELD_MANAGER;
 pub(crate) use operator::RELAY_SELECTOR;
 pub use operator::{Settings, addresses_of, run};
+
+#[cfg(test)]
+mod fixture;

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use postern_crds::condition::Reason;
 use postern_wire::SettingsFile;
 
-use crate::inputs::{Written, WrittenKind};
+use crate::inputs::{Place, Written, WrittenKind};
 use crate::problem::{Effect, Problem};
 use crate::resolve::{Hold, Model};
 
@@ -84,12 +84,20 @@ fn obstacle(model: &Model, settings: &SettingsFile, problems: &mut Vec<Problem>)
     }
     let sizes = [("settings", settings.to_json().len()), ("secrets", secret::data_bytes(model))];
     let (what, bytes) = sizes.into_iter().find(|(_, bytes)| *bytes > DATA_BYTES_MAX)?;
-    let message = format!(
-        "the {what} of this DMZ are {bytes} octets, more than the {DATA_BYTES_MAX} that one object holds; the last ones \
-         published stay in force for all"
-    );
-    problems.push(Problem::of_dmz(Effect::NotProgrammed, Reason::SettingsFull, message));
-    Some(Hold::Full)
+    let message =
+        format!("the {what} of this DMZ are {bytes} octets, more than the {DATA_BYTES_MAX} that one object holds");
+    match model.place {
+        Place::Cluster => {
+            let message = format!("{message}; those published last stay in force for all");
+            problems.push(Problem::of_dmz(Effect::NotProgrammed, Reason::SettingsFull, message));
+            Some(Hold::Full)
+        }
+        Place::Offline => {
+            let message = format!("{message}: taken here, held back in a cluster");
+            problems.push(Problem::of_dmz(Effect::Warning, Reason::SettingsFull, message));
+            None
+        }
+    }
 }
 
 fn is_foreign(model: &Model, kind: WrittenKind, name: &str) -> bool {
@@ -135,3 +143,6 @@ fn anchor_owner(model: &Model) -> Option<OwnerReference> {
         ..OwnerReference::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ mod secret;
 /// What one DMZ means.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// Where it will be in force.
+    pub place: Place,
     /// The namespace.
     pub namespace: String,
     /// The namespace of the operator's pods.
@@ -112,6 +114,7 @@ pub fn resolve(inputs: &Inputs) -> (Model, Vec<Problem>) {
         unreadable(inputs, why, &mut problems);
     }
     let model = Model {
+        place: inputs.place,
         namespace: inputs.namespace.clone(),
         operator_namespace: inputs.operator_namespace.clone(),
         hold: hold(inputs),
@@ -305,3 +308,6 @@ fn offers<'a>(hosts: &'a [Section<Host>], policies: &'a [Section<Policy>]) -> do
         policies: policies.iter().map(|section| &*section.name).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

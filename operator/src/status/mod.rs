@@ -275,3 +275,6 @@ fn ready(all: &[&Verdict], remarks: &[Option<&str>]) -> Verdict {
     };
     Verdict { of, holds: culprit.holds, reason, message: culprit.message.clone() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+use std::collections::BTreeSet;
+
+use postern_wire::snapshot::Way;
+use serde_json::json;
+
+use super::*;
+use crate::fixture::{CERTIFICATE, dmz, model, object, told, with_ca};
+use crate::inputs::Published;
+use crate::render::render;
+
+/// What the relays would have been told by these inputs.
+fn published(inputs: &Inputs) -> Published {
+    let model = model(inputs);
+    let secrets = model.secrets.iter().map(|(file, content)| (file.0.clone(), content.clone())).collect();
+    Published { snapshot: render(&model, 1).settings.snapshot, secrets }
+}
+
+fn ca_file(model: &Model) -> String {
+    match &model.hosts[0].spec.tls {
+        Way::Open(tls) => tls.ca.clone().expect("a CA").0,
+        Way::Unresolved(why) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn a_small_dmz_has_no_problems() {
+    let (model, problems) = resolve(&dmz());
+    assert_eq!(problems, []);
+    assert_eq!((model.domains.len(), model.hosts.len(), model.policies.len()), (1, 1, 1));
+    assert!(matches!(model.domains[0].spec.inbound, Way::Open(_)));
+    assert_eq!(model.hold, None);
+}
+
+#[test]
+fn a_bad_object_silences_no_other() {
+    let mut inputs = dmz();
+    inputs.domains.insert(0, object("broken", json!({"domains": 7})));
+    inputs.hosts.insert(0, object("broken", json!({"endpoints": 7})));
+    inputs.policies.insert(0, object("broken", json!({"limits": 7})));
+    let (with, problems) = resolve(&inputs);
+    let without = model(&dmz());
+    assert_eq!((with.domains, with.hosts, with.policies), (without.domains, without.hosts, without.policies));
+    assert_eq!(told(&problems, Effect::NotAccepted).len(), 3);
+}
+
+#[test]
+fn a_changed_config_map_changes_the_section_and_no_generation() {
+    let spec = json!({
+        "domains": ["contoso.com"], "deliverTo": [{"name": "exchange"}],
+        "recipients": {"mode": "Verify", "verify": [{"list": {"configMapRefs": [{"name": "people", "key": "all"}]}}]},
+    });
+    let section = |people: &str| {
+        let mut inputs = dmz();
+        inputs.domains = vec![object("contoso", spec.clone())];
+        inputs.config_maps.insert("people".to_owned(), [("all".to_owned(), people.to_owned())].into());
+        model(&inputs).domains.remove(0)
+    };
+    let (before, after) = (section("anna@contoso.com"), section("anna@contoso.com\nbob@contoso.com"));
+    assert_eq!(before.generation, after.generation);
+    assert_ne!(before.digest, after.digest);
+    assert_eq!(before, section("# the same people\r\nAnna@Contoso.com\r\n"));
+}
+
+#[test]
+fn the_name_of_a_secret_file_changes_with_its_version_and_does_not_digest_its_content() {
+    let name = |version, content| ca_file(&model(&with_ca(dmz(), version, content)));
+    let twice = CERTIFICATE.repeat(2);
+    assert_ne!(name(Some("1"), CERTIFICATE), name(Some("2"), CERTIFICATE));
+    assert_eq!(name(Some("1"), CERTIFICATE), name(Some("1"), &twice));
+    assert_ne!(name(None, CERTIFICATE), name(None, &twice));
+    assert!(name(None, CERTIFICATE).starts_with("corp-ca.ca.crt."));
+}
+
+#[test]
+fn a_secret_file_has_a_name_that_a_secret_can_have() {
+    let mut inputs = with_ca(dmz(), Some("1"), CERTIFICATE);
+    let (name, key) = ("n".repeat(253), "k".repeat(253));
+    let reference = json!({"name": name, "key": key});
+    inputs.hosts = vec![object("exchange", json!({"tls": {"caSecretRef": reference}}))];
+    let data = [(key, SecretBytes(CERTIFICATE.into()))].into();
+    inputs.secrets = [(name, crate::inputs::Secret { version: None, data })].into();
+    assert!(ca_file(&model(&inputs)).len() <= 253);
+}
+
+#[test]
+fn a_ca_that_holds_no_certificate_closes_this_host_and_is_not_quoted() {
+    for content in ["", "hunter2hunter2", "-----BEGIN CERTIFICATE-----\nhunter2"] {
+        let (model, problems) = resolve(&with_ca(dmz(), Some("1"), content));
+        let Way::Unresolved(why) = &model.hosts[0].spec.tls else { panic!("{content:?} is a CA") };
+        assert!(why.contains("Secret corp-ca does not hold certificates in PEM form"), "{why}");
+        assert_eq!(problems[0].reason, Reason::ContentInvalid);
+        assert!(!format!("{problems:?}{model:?}").contains("hunter2"));
+        assert!(model.secrets.is_empty());
+    }
+}
+
+#[test]
+fn only_secrets_that_are_referred_to_are_passed_on() {
+    let mut inputs = with_ca(dmz(), Some("1"), CERTIFICATE);
+    inputs.secrets.insert("other".to_owned(), inputs.secrets["corp-ca"].clone());
+    assert_eq!(model(&inputs).secrets.len(), 1);
+    assert_eq!(inputs.secrets_named(), BTreeSet::from(["corp-ca"]));
+}
+
+#[test]
+fn an_undecodable_object_keeps_its_last_good_part_with_its_secret() {
+    let before = with_ca(dmz(), Some("1"), CERTIFICATE);
+    let mut inputs = dmz();
+    inputs.published = Some(published(&before));
+    inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
+    inputs.hosts[0].meta.generation = 2;
+    let (after, _) = resolve(&inputs);
+    assert_eq!(after.hosts, model(&before).hosts);
+    assert_eq!(after.secrets, model(&before).secrets);
+    assert_eq!(after.paths, model(&before).paths);
+}
+
+#[test]
+fn a_last_good_part_without_its_secret_waits_and_lets_the_rest_pass() {
+    let before = with_ca(dmz(), Some("1"), CERTIFICATE);
+    let mut inputs = dmz();
+    inputs.published = Some(Published { secrets: BTreeMap::new(), ..published(&before) });
+    inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
+    let after = model(&inputs);
+    assert!(matches!(&after.hosts[0].spec.tls, Way::Unresolved(why) if why.contains("is gone")));
+    assert!(after.secrets.is_empty());
+}
+
+#[test]
+fn the_last_good_part_of_an_object_that_was_deleted_is_not_that_of_its_namesake() {
+    let mut inputs = dmz();
+    inputs.published = Some(published(&dmz()));
+    inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
+    inputs.hosts[0].meta.uid = "another".to_owned();
+    assert_eq!(model(&inputs).hosts, []);
+}
+
+#[test]
+fn an_undecodable_domain_keeps_the_names_that_nobody_else_has_taken() {
+    let mut inputs = dmz();
+    inputs.published = Some(published(&dmz()));
+    inputs.domains = vec![
+        object("contoso", json!({"domains": 7})),
+        object(
+            "a-namesake",
+            json!({"domains": ["contoso.com"], "deliverTo": [{"name": "exchange"}], "recipients": {"mode": "AcceptAll"}}),
+        ),
+    ];
+    let holders = |inputs: &Inputs| model(inputs).domains.into_iter().map(|section| section.name).collect::<Vec<_>>();
+    inputs.domains[1].meta.created += jiff::SignedDuration::from_secs(1);
+    assert_eq!(holders(&inputs), ["contoso"]);
+    inputs.domains[1].meta.created -= jiff::SignedDuration::from_secs(2);
+    assert_eq!(holders(&inputs), ["a-namesake"]);
+}
+
+#[test]
+fn local_targets_are_refused_in_a_cluster_and_taken_with_a_warning_elsewhere() {
+    for address in ["127.0.0.1", "127.8.8.8", "::1", "169.254.1.1", "fe80::1", "::ffff:127.0.0.1"] {
+        let mut inputs = dmz();
+        inputs.hosts = vec![object("exchange", json!({"endpoints": [{"host": {"address": address}}]}))];
+        let (refused, problems) = resolve(&inputs);
+        assert_eq!(refused.hosts[0].spec.endpoints, [], "{address}");
+        assert_eq!(told(&problems, Effect::Partial).len(), 1, "{address}");
+        inputs.place = Place::Offline;
+        let (taken, problems) = resolve(&inputs);
+        assert_eq!(taken.hosts[0].spec.endpoints.len(), 1, "{address}");
+        assert_eq!(told(&problems, Effect::Warning).len(), 1, "{address}");
+    }
+}
+
+#[test]
+fn the_api_server_is_no_target_in_any_spelling() {
+    for address in ["10.96.0.1", "::ffff:10.96.0.1", "kubernetes.default.svc"] {
+        let mut inputs = dmz();
+        inputs.refused_targets.insert("10.96.0.1".parse().expect("an address"));
+        inputs.names.insert("kubernetes.default.svc".to_owned(), inputs.refused_targets.clone());
+        inputs.hosts = vec![object("exchange", json!({"endpoints": [{"host": {"address": address}}]}))];
+        let (model, problems) = resolve(&inputs);
+        assert_eq!(model.paths, [], "{address}");
+        assert!(told(&problems, Effect::Partial)[0].contains("the API server"), "{problems:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_keeps_its_name_and_only_the_path_has_its_answers() {
+    let mut inputs = dmz();
+    inputs.hosts = vec![object("exchange", json!({"endpoints": [{"host": {"address": "Mail.Example."}}]}))];
+    assert_eq!(inputs.names_to_resolve(), BTreeSet::from(["mail.example".to_owned()]));
+    let (unknown, problems) = resolve(&inputs);
+    assert_eq!((unknown.paths.len(), problems[0].reason), (0, Reason::AddressUnknown));
+    inputs.names.insert("mail.example".to_owned(), ["192.0.2.7".parse().expect("an address")].into());
+    let (known, problems) = resolve(&inputs);
+    assert_eq!((known.paths.len(), problems.len()), (1, 0));
+    assert_eq!(known.hosts, unknown.hosts, "an answer that changes must not change the settings");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_called_missing() {
+    let mut inputs = dmz();
+    inputs.domains.push(object(
+        "fabrikam",
+        json!({"domains": ["fabrikam.example"], "deliverTo": [{"name": "gone"}], "recipients": {"mode": "AcceptAll"}}),
+    ));
+    inputs.unreadable = Some("may not be read".to_owned());
+    let (model, problems) = resolve(&inputs);
+    assert_eq!(model.hold, Some(Hold::Unreadable));
+    assert_eq!(told(&problems, Effect::Unresolved), [""; 0]);
+    assert_eq!(told(&problems, Effect::Unreadable), ["may not be read"; 4]);
+}
+
+#[test]
+fn everything_waits_without_an_anchor_in_a_cluster_only() {
+    let mut inputs = dmz();
+    inputs.anchor = None;
+    assert_eq!(model(&inputs).hold, Some(Hold::NoAnchor));
+    inputs.place = Place::Offline;
+    assert_eq!(model(&inputs).hold, None);
+}
+
+#[test]
+fn a_flood_of_bad_lines_is_counted_and_not_repeated() {
+    let mut inputs = dmz();
+    let lines = "nonsense\n".repeat(50_000);
+    inputs.config_maps.insert("people".to_owned(), [("all".to_owned(), lines)].into());
+    inputs.domains = vec![object(
+        "contoso",
+        json!({
+            "domains": ["contoso.com"], "deliverTo": [{"name": "exchange"}],
+            "recipients": {"mode": "Verify", "verify": [{"list": {"configMapRefs": [{"name": "people", "key": "all"}]}}]},
+        }),
+    )];
+    let (_, problems) = resolve(&inputs);
+    assert_eq!(problems.len(), 6);
+    assert!(problems[5].message.contains("49995 more entries are left out"), "{:?}", problems[5]);
+}
+
+#[test]
+fn text_of_users_is_quoted_without_control_characters_and_short() {
+    let shown = quoted("a\n\u{1b}[31mb");
+    assert_eq!(shown, "\"a\\n\\u{1b}[31mb\"");
+    assert!(quoted(&"x".repeat(10_000)).chars().count() < 100);
+}

@@ -1,0 +1,164 @@
+//! The command line of a relay: where it listens, what it calls itself, where its files are, and its limits. Everything
+//! about domains, hosts and policies is in the settings instead.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::address::Domain;
+use crate::limits::Limits;
+
+/// The flags that every way of running a relay shares.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Flags {
+    /// Where mail is taken
+    #[arg(long, env = "POSTERN_SMTP", value_name = "ADDR:PORT", hide_env = true)]
+    pub smtp: Option<SocketAddr>,
+    /// Where /livez, /readyz, /metrics and /status are answered
+    #[arg(long, env = "POSTERN_HTTP", value_name = "ADDR:PORT", hide_env = true)]
+    pub http: Option<SocketAddr>,
+    /// The unix socket for `postern queue`
+    #[arg(long, env = "POSTERN_CONTROL", value_name = "SOCKET", hide_env = true)]
+    pub control: Option<PathBuf>,
+    /// What the relay calls itself in greetings and Received fields; without it the system's host name
+    #[arg(long, env = "POSTERN_HOSTNAME", value_name = "NAME", hide_env = true)]
+    pub hostname: Option<String>,
+    /// The limits of the process.
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// All that a relay needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder with `settings.json` and `secrets/`.
+    pub settings: PathBuf,
+    /// The folder of the spool.
+    pub spool: PathBuf,
+    /// Where mail is taken.
+    pub smtp: SocketAddr,
+    /// Where `/livez`, `/readyz`, `/metrics` and `/status` are answered.
+    pub http: SocketAddr,
+    /// The unix socket for `postern queue`. Absent: there is none.
+    pub control: Option<PathBuf>,
+    /// What it calls itself.
+    pub hostname: String,
+    /// The limits of the process.
+    pub limits: Limits,
+}
+
+/// Where a relay listens when nothing is said.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// See [`Options::smtp`].
+    pub smtp: SocketAddr,
+    /// See [`Options::http`].
+    pub http: SocketAddr,
+    /// See [`Options::control`].
+    pub control: Option<PathBuf>,
+}
+
+/// A flag that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFlag {
+    /// Not a name for EHLO (RFC 5321, section 4.1.1.1).
+    #[error("--hostname {0}: not a domain name of letters, digits and hyphens")]
+    Hostname(String),
+    /// Nothing was said, and the system has no usable one.
+    #[error("--hostname is needed: the system's own name, {0:?}, is not a domain name")]
+    NoHostname(String),
+    /// The longest wait is shorter than the first.
+    #[error("--{longest} is shorter than --{first}")]
+    Waits {
+        /// The flag of the first wait.
+        first: &'static str,
+        /// The flag of the longest.
+        longest: &'static str,
+    },
+}
+
+impl Flags {
+    /// The options of a relay on these folders.
+    ///
+    /// # Errors
+    /// [`BadFlag`], naming flag and value.
+    pub fn into_options(self, settings: PathBuf, spool: PathBuf, defaults: Defaults) -> Result<Options, BadFlag> {
+        let Self { smtp, http, control, hostname, limits } = self;
+        let is_name = |name: &str| name.parse::<Domain>().is_ok_and(|name| !name.is_literal());
+        let hostname = match hostname {
+            Some(name) if is_name(&name) => name,
+            Some(name) => return Err(BadFlag::Hostname(name)),
+            None => {
+                let name = system_hostname();
+                if !is_name(&name) {
+                    return Err(BadFlag::NoHostname(name));
+                }
+                name
+            }
+        };
+        for (first, longest, short, long) in [
+            ("retry-first", "retry-max", limits.retry_first, limits.retry_max),
+            ("host-retry-first", "host-retry-max", limits.host_retry_first, limits.host_retry_max),
+        ] {
+            if long < short {
+                return Err(BadFlag::Waits { first, longest });
+            }
+        }
+        Ok(Options {
+            settings,
+            spool,
+            smtp: smtp.unwrap_or(defaults.smtp),
+            http: http.unwrap_or(defaults.http),
+            control: control.or(defaults.control),
+            hostname,
+            limits,
+        })
+    }
+}
+
+fn system_hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn options(line: &[&str]) -> Result<Options, BadFlag> {
+        let line = Line::try_parse_from([&["relay"], line].concat()).unwrap();
+        let defaults =
+            Defaults { smtp: ([127, 0, 0, 1], 2525).into(), http: ([127, 0, 0, 1], 8025).into(), control: None };
+        line.flags.into_options("settings".into(), "spool".into(), defaults)
+    }
+
+    #[test]
+    fn a_flag_wins_over_its_default() {
+        let given = options(&["--hostname", "relay.example", "--smtp", "[::1]:25", "--control", "c"]).unwrap();
+        assert_eq!((given.hostname.as_str(), given.smtp.to_string()), ("relay.example", "[::1]:25".to_owned()));
+        assert_eq!((given.http.to_string(), given.control), ("127.0.0.1:8025".to_owned(), Some("c".into())));
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_used_by_flag_and_value() {
+        for (line, said) in [
+            (&["--hostname", "re lay"][..], "--hostname re lay: not a domain name of letters, digits and hyphens"),
+            (
+                &["--hostname", "[127.0.0.1]"],
+                "--hostname [127.0.0.1]: not a domain name of letters, digits and hyphens",
+            ),
+            (
+                &["--hostname", "relay", "--retry-first", "2m", "--retry-max", "1m"],
+                "--retry-max is shorter than --retry-first",
+            ),
+        ] {
+            assert_eq!(options(line).unwrap_err().to_string(), said);
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! One relay, from its first line in the log to its last: opens the spool, waits for settings, serves and delivers, drains.
+//!
+//! No global, no signal, no exit: a process, `postern up` and a test run it alike, and steer it by a [`Handle`].
+//!
+//! Nothing listens for mail before the spool is open and the first settings are in force. When the server or the scheduler
+//! fails, the relay ends with an error: what is acknowledged is in the spool, and the next start finds it there.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use postern_wire::limits::MESSAGE_SIZE;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+use crate::admin::{self, Admin};
+use crate::config::{Directory, Live};
+use crate::control::{self, Socket, SocketError};
+use crate::delivery::{self, SystemLookup};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::reload::{self, Report};
+use crate::server::{self, Server};
+use crate::shutdown::{Shutdown, Stage, Trigger};
+use crate::spool::{self, Arrivals, OpenError, Spool};
+
+/// How long a relay that is to end at once may still take.
+const CUT_OFF: Duration = Duration::from_secs(2);
+/// How often the log says that a long start goes on.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// Steers a relay from outside. Clones steer the same one.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    wish: watch::Sender<Wish>,
+    bound: watch::Sender<Bound>,
+    look: Arc<Notify>,
+    report: Report,
+}
+
+/// What is wanted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wish {
+    Serve,
+    Drain,
+    End,
+}
+
+/// Where it listens: with port 0, known only then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bound {
+    http: Option<SocketAddr>,
+    smtp: Option<SocketAddr>,
+}
+
+impl Default for Handle {
+    fn default() -> Self {
+        let (wish, bound) = (watch::Sender::new(Wish::Serve), watch::Sender::new(Bound::default()));
+        Self { wish, bound, look: Arc::default(), report: Report::default() }
+    }
+}
+
+impl Handle {
+    /// For a relay that is yet to run.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Finish what was begun, then end.
+    pub fn drain(&self) {
+        self.wish.send_modify(|wish| *wish = Wish::Drain.max(*wish));
+    }
+
+    /// End now; what is not settled stays in the spool.
+    pub fn end(&self) {
+        self.wish.send_modify(|wish| *wish = Wish::End);
+    }
+
+    /// Look at the settings now.
+    pub fn reload(&self) {
+        self.look.notify_one();
+    }
+
+    /// The settings in force, and why others are not.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Where HTTP is answered, once it is. Waits for ever when the relay fails before: wait for that too.
+    pub async fn http(&self) -> SocketAddr {
+        self.bound(|bound| bound.http).await
+    }
+
+    /// Where mail is taken, once it is. Waits for ever when the relay fails before: wait for that too.
+    pub async fn smtp(&self) -> SocketAddr {
+        self.bound(|bound| bound.smtp).await
+    }
+
+    async fn bound(&self, which: impl Fn(&Bound) -> Option<SocketAddr>) -> SocketAddr {
+        let mut receiver = self.bound.subscribe();
+        let found = receiver.wait_for(|bound| which(bound).is_some()).await.ok().and_then(|bound| which(&bound));
+        match found {
+            Some(address) => address,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn wished(&self, wish: Wish) {
+        // This handle holds the sender, so waiting cannot fail.
+        self.wish.subscribe().wait_for(|now| *now >= wish).await.ok();
+    }
+}
+
+/// Why a relay could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// An address cannot be bound.
+    #[error("--{flag} {address}: {source}")]
+    Bind {
+        /// `smtp` or `http`.
+        flag: &'static str,
+        /// As given.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The spool cannot be used.
+    #[error("--{}", .0)]
+    Spool(#[from] OpenError),
+    /// The control socket cannot be used.
+    #[error("--control: {0}")]
+    Control(#[from] SocketError),
+    /// A part of the relay that it cannot do without has ended: a bug.
+    #[error("{part} has ended unexpectedly{}", .panic.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// What it said.
+        panic: Option<String>,
+    },
+}
+
+/// Runs a relay until it is told to stop, by `handle`, and has drained.
+///
+/// # Errors
+/// [`Failure`]. What was acknowledged is in the spool all the same.
+pub async fn run(options: Options, handle: Handle) -> Result<(), Failure> {
+    let (trigger, shutdown) = crate::shutdown::channel();
+    let relay = Relay {
+        admin: Admin {
+            report: handle.report.clone(),
+            metrics: Metrics::new(),
+            spool: Arc::default(),
+            smtp: Arc::default(),
+            shutdown: shutdown.clone(),
+        },
+        handle: handle.clone(),
+        options,
+        shutdown,
+    };
+    let (limits, smtp) = (relay.options.limits.clone(), relay.admin.smtp.clone());
+    let work = relay.work();
+    tokio::pin!(work);
+    let ended = tokio::select! {
+        ended = &mut work => Some(ended),
+        () = steer(&trigger, &handle, &limits, &smtp) => None,
+    };
+    match ended {
+        Some(ended) => ended,
+        None => timeout(CUT_OFF, work).await.unwrap_or_else(|_| {
+            warn!("cut off: what was under way is tried again at the next start");
+            Ok(())
+        }),
+    }
+}
+
+/// Leads through the stages of stopping; returns when all time is used up.
+async fn steer(trigger: &Trigger, handle: &Handle, limits: &Limits, smtp: &OnceLock<SocketAddr>) {
+    handle.wished(Wish::Drain).await;
+    trigger.advance(Stage::Leaving);
+    if smtp.get().is_some() {
+        info!("stopping: new connections are taken for {:?} more", limits.drain_accept_time);
+        or_end(handle, limits.drain_accept_time).await;
+    }
+    trigger.advance(Stage::Draining);
+    info!("draining: what was begun may take {:?} more", limits.drain_time);
+    or_end(handle, limits.drain_time).await;
+    trigger.advance(Stage::Ended);
+}
+
+async fn or_end(handle: &Handle, time: Duration) {
+    tokio::select! {
+        () = sleep(time) => {}
+        () = handle.wished(Wish::End) => {}
+    }
+}
+
+/// What all parts are made from.
+struct Relay {
+    options: Options,
+    handle: Handle,
+    admin: Admin,
+    shutdown: Shutdown,
+}
+
+impl Relay {
+    /// Starts everything in its order, and ends it in the other.
+    async fn work(self) -> Result<(), Failure> {
+        // Dropped at the end of this function, whichever way: no task outlives its relay.
+        let mut aside = JoinSet::new();
+        self.serve_http(&mut aside).await?;
+        let first = self.follow_settings(&mut aside);
+        let Some((spool, arrivals)) = self.open_spool().await? else { return Ok(()) };
+        self.serve_control(&mut aside, &spool)?;
+        let live = tokio::select! {
+            Ok(live) = first => live,
+            () = self.shutdown.reached(Stage::Draining) => {
+                spool.close().await;
+                return Ok(());
+            }
+        };
+        let listener = self.listen().await?;
+        let delivery = tokio::spawn(delivery::run(self.delivery(spool.clone(), arrivals, live.clone())));
+        let server = tokio::spawn(server::run(listener, self.server(spool.clone(), live), self.shutdown.clone()));
+        self.until_drained(server, delivery).await?;
+        spool.close().await;
+        info!("drained: {} wait in the spool", spool.usage().messages);
+        Ok(())
+    }
+
+    async fn serve_http(&self, aside: &mut JoinSet<()>) -> Result<(), Failure> {
+        let (listener, address) = bind("http", self.options.http).await?;
+        info!("HTTP answers on {address}");
+        self.handle.bound.send_modify(|bound| bound.http = Some(address));
+        let (admin, limits) = (self.admin.clone(), self.options.limits.clone());
+        aside.spawn(async move {
+            if let Err(error) = admin::serve(listener, admin, &limits).await {
+                error!(%error, "HTTP has ended");
+            }
+        });
+        Ok(())
+    }
+
+    fn follow_settings(&self, aside: &mut JoinSet<()>) -> oneshot::Receiver<Live> {
+        let Limits { settings_size, secret_size, .. } = self.options.limits;
+        let options = reload::Options::new(&self.options.settings, settings_size, secret_size);
+        let (sender, first) = oneshot::channel();
+        let (report, metrics, look) = (self.admin.report.clone(), self.admin.metrics.clone(), self.handle.look.clone());
+        aside.spawn(reload::run(options, report, metrics, look, sender, self.shutdown.clone()));
+        first
+    }
+
+    /// `None` when the relay is to end first.
+    async fn open_spool(&self) -> Result<Option<(Spool, Arrivals)>, Failure> {
+        let directory = self.options.spool.clone();
+        let options = spool::Options {
+            size_max: self.options.limits.spool_size,
+            memory_max: self.options.limits.body_memory,
+            message_size_max: MESSAGE_SIZE.max,
+            ..spool::Options::new(&directory)
+        };
+        let mut opening = spawn_blocking(move || Spool::open(options, Timestamp::now()));
+        let opened = loop {
+            tokio::select! {
+                opened = &mut opening => break opened,
+                () = sleep(PROGRESS) => info!("still reading the spool {}", directory.display()),
+                () = self.shutdown.reached(Stage::Draining) => return Ok(None),
+            }
+        };
+        let (spool, arrivals) = opened.map_err(|error| part("opening the spool", error))??;
+        // Only this function sets it, once.
+        self.admin.spool.set(spool.clone()).ok();
+        Ok(Some((spool, arrivals)))
+    }
+
+    fn serve_control(&self, aside: &mut JoinSet<()>, spool: &Spool) -> Result<(), Failure> {
+        let Some(path) = &self.options.control else { return Ok(()) };
+        let socket = Socket::bind(path)?;
+        info!("control socket {}", Path::new(path).display());
+        let (spool, limits, shutdown) = (spool.clone(), self.options.limits.clone(), self.shutdown.clone());
+        aside.spawn(async move { control::serve(socket, spool, &limits, shutdown).await });
+        Ok(())
+    }
+
+    async fn listen(&self) -> Result<TcpListener, Failure> {
+        let (listener, address) = bind("smtp", self.options.smtp).await?;
+        info!("SMTP listens on {address}");
+        // Only this function sets it, once.
+        self.admin.smtp.set(address).ok();
+        self.handle.bound.send_modify(|bound| bound.smtp = Some(address));
+        Ok(listener)
+    }
+
+    fn server(&self, spool: Spool, live: Live) -> Server {
+        let (hostname, limits) = (self.options.hostname.as_str().into(), self.options.limits.clone());
+        Server { hostname, live, spool, limits, metrics: self.admin.metrics.clone() }
+    }
+
+    fn delivery(&self, spool: Spool, arrivals: Arrivals, live: Live) -> delivery::Options {
+        delivery::Options {
+            spool,
+            arrivals,
+            directory: Arc::new(move || -> Arc<dyn Directory> { live.load_full() }),
+            lookup: Arc::new(SystemLookup),
+            limits: self.options.limits.clone(),
+            hostname: self.options.hostname.as_str().into(),
+            metrics: self.admin.metrics.clone(),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+
+    /// Both end by themselves once they are drained. Before that neither may.
+    async fn until_drained(&self, mut server: JoinHandle<()>, mut delivery: JoinHandle<()>) -> Result<(), Failure> {
+        let (mut served, mut delivered) = (false, false);
+        while !(served && delivered) {
+            let (name, ended) = tokio::select! {
+                ended = &mut server, if !served => {
+                    served = true;
+                    ("the SMTP server", ended)
+                }
+                ended = &mut delivery, if !delivered => {
+                    delivered = true;
+                    ("delivery", ended)
+                }
+            };
+            ended.map_err(|error| part(name, error))?;
+            if self.shutdown.stage() < Stage::Draining {
+                return Err(Failure::Part { part: name, panic: None });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn part(part: &'static str, error: JoinError) -> Failure {
+    Failure::Part { part, panic: Some(error.to_string()) }
+}
+
+async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |source| Failure::Bind { flag, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use hickory_resolver::TokioResolver;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -21,8 +23,10 @@ const BELIEVED: Duration = Duration::from_secs(24 * 3600);
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// After a failure.
 const AGAIN_FAILED: Duration = Duration::from_secs(30);
-/// For one look-up with all its attempts.
-const LOOKUP_MAX: Duration = Duration::from_secs(10);
+/// For one look-up with all its attempts: so long at most does a new name hold up its namespace, once.
+const LOOKUP_MAX: Duration = Duration::from_secs(5);
+/// Look-ups under way.
+const AT_ONCE: usize = 32;
 
 /// Every name of interest and its addresses.
 pub(crate) struct Names {
@@ -72,10 +76,11 @@ async fn keep_current(
     loop {
         let wanted = names.borrow_and_update().clone();
         lock(&known).retain(|name, _| wanted.contains(name));
-        let due: Vec<&String> = wanted.iter().filter(|name| is_due(&known, name)).collect();
-        for name in due {
-            let (addresses, ttl) = look_up(resolver.as_ref(), name).await;
-            if take(&known, name, addresses, ttl) {
+        let due: Vec<String> = wanted.into_iter().filter(|name| is_due(&known, name)).collect();
+        let look_ups = stream::iter(due).map(|name| look_up(resolver.as_ref(), name)).buffer_unordered(AT_ONCE);
+        let mut answers = pin!(look_ups);
+        while let Some((name, addresses, again)) = answers.next().await {
+            if take(&known, &name, addresses, again) {
                 changed.notify_one();
             }
         }
@@ -99,22 +104,22 @@ fn is_due(known: &Mutex<BTreeMap<String, Answers>>, name: &str) -> bool {
 }
 
 /// The addresses of a name and when to ask again.
-async fn look_up(resolver: Option<&TokioResolver>, name: &str) -> (Vec<IpAddr>, Duration) {
-    let Some(resolver) = resolver else { return (Vec::new(), AGAIN_FAILED) };
+async fn look_up(resolver: Option<&TokioResolver>, name: String) -> (String, Vec<IpAddr>, Duration) {
+    let Some(resolver) = resolver else { return (name, Vec::new(), AGAIN_FAILED) };
     // With its final dot: a search list would make another name of it.
     let answer = tokio::time::timeout(LOOKUP_MAX, resolver.lookup_ip(format!("{name}."))).await;
     match answer {
         Ok(Ok(found)) => {
             let left = found.valid_until().saturating_duration_since(Instant::now().into_std());
-            (found.iter().collect(), left.clamp(AGAIN.0, AGAIN.1))
+            (name, found.iter().collect(), left.clamp(AGAIN.0, AGAIN.1))
         }
         Ok(Err(error)) => {
             warn!(name, %error, "look-up failed, the known addresses stay");
-            (Vec::new(), AGAIN_FAILED)
+            (name, Vec::new(), AGAIN_FAILED)
         }
         Err(_) => {
             warn!(name, "look-up took too long, the known addresses stay");
-            (Vec::new(), AGAIN_FAILED)
+            (name, Vec::new(), AGAIN_FAILED)
         }
     }
 }

@@ -12,5 +12,8 @@ mod operator;
 mod process;
 
 mod harness;
+mod healing;
+mod invalid;
 mod programmed;
 mod quickstart;
+mod rights;

@@ -164,6 +164,10 @@ impl Scene<'_> {
         if let Some((reason, message)) = mine.told(Effect::NotProgrammed) {
             return not(reason, message);
         }
+        if let (None, Some(why)) = (&self.inputs.anchor, &self.inputs.unreadable) {
+            let message = format!("which relays there are cannot be known: {why}");
+            return Verdict { of: ConditionType::Programmed, holds: None, reason: Reason::Forbidden, message };
+        }
         if self.inputs.anchor.is_none() {
             let message = "there is no relay: no StatefulSet in this namespace is labelled postern.io/relay: \"true\"";
             return not(Reason::NoRelay, message.to_owned());

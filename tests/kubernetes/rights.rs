@@ -1,0 +1,136 @@
+//! What the operator may do, what it does without a right, and that it takes nothing that is not its own.
+
+use anyhow::ensure;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
+use serde_json::json;
+
+use crate::api_server::ApiServer;
+use crate::cluster::eventually;
+use crate::dmz::Dmz;
+use crate::operator::{self, USER};
+
+#[tokio::test]
+async fn a_namespace_that_it_may_not_read_is_said_on_each_object_and_heals_with_the_role() {
+    let dmz = Dmz::without_rights("forbidden").await.unwrap();
+    dmz.anchor("postern-relay").await.unwrap();
+    dmz.quickstart(([10, 20, 0, 11], 25).into()).await.unwrap();
+    let message = dmz.told::<RelayDomain>("example", "ResolvedRefs", "Unknown", "Forbidden").await;
+    assert!(message.contains(&format!("no rights in namespace {}", dmz.namespace)), "{message}");
+    assert!(message.contains("cannot list resource"), "{message}");
+    dmz.told::<FilterPolicy>("default", "Ready", "Unknown", "UnresolvedRefs").await;
+    let requests = ApiServer::shared().requests(USER, &dmz.namespace).unwrap();
+    let refused = requests.iter().filter(|request| request.ends_with(" 403")).count();
+    assert!(refused < 40, "a hot loop: {refused} refused requests");
+
+    operator::admit(&dmz.client, &dmz.namespace).await.unwrap();
+    dmz.told::<RelayDomain>("example", "ResolvedRefs", "True", "ResolvedRefs").await;
+    dmz.api::<ConfigMap>().get("postern-settings").await.unwrap();
+}
+
+#[tokio::test]
+async fn its_rights_suffice_and_reach_no_further_than_is_written_beside_them() {
+    let dmz = Dmz::new("rights").await.unwrap();
+    dmz.quickstart(([10, 20, 0, 11], 25).into()).await.unwrap();
+    dmz.told::<RelayDomain>("example", "ResolvedRefs", "True", "ResolvedRefs").await;
+    eventually("all is written", async || Ok(dmz.api::<ConfigMap>().get("postern-settings").await?)).await;
+    let requests = ApiServer::shared().requests(USER, &dmz.namespace).unwrap();
+    let refused: Vec<_> = requests.iter().filter(|request| request.ends_with(" 403")).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+
+    let may = async |verb: &str, group: &str, resource: &str, name: &str, namespace: &str| {
+        let attributes = ResourceAttributes {
+            verb: Some(verb.to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            name: (!name.is_empty()).then(|| name.to_owned()),
+            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SubjectAccessReviewSpec {
+            user: Some(USER.to_owned()),
+            resource_attributes: Some(attributes),
+            ..SubjectAccessReviewSpec::default()
+        };
+        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+        let api = Api::<SubjectAccessReview>::all(dmz.client.clone());
+        api.create(&PostParams::default(), &review).await.unwrap().status.unwrap().allowed
+    };
+    let here = dmz.namespace.as_str();
+    assert!(may("patch", "", "secrets", "postern-secrets", here).await, "the review itself works");
+    for (verb, group, resource, name, namespace) in [
+        ("list", "", "secrets", "", ""),
+        ("list", "", "configmaps", "", ""),
+        ("get", "", "secrets", "any", "kube-system"),
+        ("patch", "", "secrets", "any", here),
+        ("delete", "", "secrets", "postern-secrets", here),
+        ("patch", "", "configmaps", "any", here),
+        ("create", "", "pods", "", here),
+        ("patch", "", "pods", "postern-relay-0", here),
+        ("create", "", "pods/exec", "", here),
+        ("patch", "apps", "statefulsets", "postern-relay", here),
+        ("patch", "postern.io", "relayhosts", "smarthost", here),
+        ("create", "rbac.authorization.k8s.io", "rolebindings", "", here),
+        ("impersonate", "", "users", "", ""),
+    ] {
+        assert!(
+            !may(verb, group, resource, name, namespace).await,
+            "{verb} {group}/{resource} {name} in {namespace:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_holds_under_our_names_is_never_overwritten() {
+    let dmz = Dmz::new("taken").await.unwrap();
+    let maps = dmz.api::<ConfigMap>();
+    dmz.put::<ConfigMap>(json!({"metadata": {"name": "postern-settings"}, "data": {"mine": "all mine"}}))
+        .await
+        .unwrap();
+    let mine = json!({"metadata": {"name": "postern-host-smarthost"}, "spec": {"podSelector": {}}});
+    dmz.put::<NetworkPolicy>(mine).await.unwrap();
+    dmz.quickstart(([10, 20, 0, 11], 25).into()).await.unwrap();
+
+    let message = dmz.told::<FilterPolicy>("default", "Programmed", "False", "NameTaken").await;
+    assert!(message.contains("ConfigMap postern-settings"), "{message}");
+    let message = dmz.told::<RelayHost>("smarthost", "Programmed", "False", "NameTaken").await;
+    assert!(message.contains("NetworkPolicy postern-host-smarthost"), "{message}");
+    let writes = dmz.writes().unwrap();
+    let touched = |name: &str| writes.iter().any(|write| write.contains(name));
+    assert!(touched("networkpolicies/postern-default-deny"), "{writes:?}");
+    assert!(
+        !touched("configmaps/postern-settings") && !touched("networkpolicies/postern-host-smarthost"),
+        "{writes:?}"
+    );
+    assert_eq!(maps.get("postern-settings").await.unwrap().data.unwrap()["mine"], "all mine");
+
+    maps.delete("postern-settings", &DeleteParams::default()).await.unwrap();
+    dmz.api::<NetworkPolicy>().delete("postern-host-smarthost", &DeleteParams::default()).await.unwrap();
+    dmz.told::<FilterPolicy>("default", "Programmed", "False", "NoRelay").await;
+    dmz.told::<RelayHost>("smarthost", "Programmed", "False", "NoRelay").await;
+}
+
+#[tokio::test]
+async fn without_a_relay_workload_nothing_but_status_is_written() {
+    let dmz = Dmz::without_rights("anchorless").await.unwrap();
+    operator::admit(&dmz.client, &dmz.namespace).await.unwrap();
+    dmz.quickstart(([10, 20, 0, 11], 25).into()).await.unwrap();
+    let message = dmz.told::<RelayDomain>("example", "Programmed", "False", "NoRelay").await;
+    assert!(message.contains("no StatefulSet in this namespace is labelled postern.io/relay"), "{message}");
+    let writes = dmz.writes().unwrap();
+    assert!(writes.iter().all(|write| write.contains("/status ")), "{writes:?}");
+
+    let anchor = dmz.anchor("any-name").await.unwrap();
+    eventually("all is written and owned", async || {
+        let policies = dmz.api::<NetworkPolicy>().list(&ListParams::default()).await?;
+        ensure!(policies.items.len() == 4, "{} policies", policies.items.len());
+        let map = dmz.api::<ConfigMap>().get("postern-settings").await?;
+        ensure!(map.metadata.owner_references.unwrap_or_default()[0].uid == anchor.metadata.uid.clone().unwrap());
+        Ok(())
+    })
+    .await;
+}

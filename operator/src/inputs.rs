@@ -27,9 +27,9 @@ pub struct Inputs {
     pub hosts: Vec<Object<RelayHostSpec>>,
     /// Every FilterPolicy, in any order.
     pub policies: Vec<Object<FilterPolicySpec>>,
-    /// The data of ConfigMaps by name: at least those that [`config_maps_named`] gives.
+    /// The data of ConfigMaps by name: at least those that [`Inputs::config_maps_named`] gives.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
-    /// Secrets by name: at least those that [`secrets_named`] gives.
+    /// Secrets by name: at least those that [`Inputs::secrets_named`] gives.
     pub secrets: BTreeMap<String, Secret>,
     /// Why the namespace could not be read (403): one sentence. Then nothing is written, and each object's status says so.
     pub unreadable: Option<String>,
@@ -39,7 +39,7 @@ pub struct Inputs {
     pub published: Option<Published>,
     /// Objects that exist under a name that the operator writes ([`crate::render::is_reserved`]) without its label.
     pub foreign: BTreeSet<Written>,
-    /// The addresses of the DNS names that [`names_to_resolve`] gives: every answer that is still to be believed.
+    /// The addresses of the DNS names that [`Inputs::names_to_resolve`] gives: every answer that is still to be believed.
     pub names: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Addresses that are never a target: the API server's.
     pub refused_targets: BTreeSet<IpAddr>,

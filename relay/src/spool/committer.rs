@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::backlog::{Backlog, Settle};
 use super::disk::Directory;
 use super::index::{Arrived, Gone};
 use super::intake::{Body, Sealed};
-use super::log::{Disk, Entry, Log, Rank, Slot, Written};
+use super::log::{Disk, Entry, Fatal, Log, Rank, Slot, Written};
 use super::record::{Flags, Kind, Parts, crc_front};
 use super::survivors::Survivors;
 use super::warm::{Warm, WarmBody, WarmQueue};
 use super::{Refused, Shared};
 use crate::envelope::Origin;
-use crate::queue_id::QueueId;
 
 /// How long an outcome waits for company.
 const OUTCOME_WAIT: Duration = Duration::from_millis(5);
@@ -41,7 +41,7 @@ pub(super) enum Job {
     /// Store a message.
     Store(Box<Store>),
     /// Write down what became of recipients.
-    Settle(Box<Settle>),
+    Settle(Settle),
     /// A message was taken out of the index without an outcome, because it is damaged: only its place is free.
     Damaged(Gone),
     /// The helper has made a slot, or could not.
@@ -57,14 +57,6 @@ pub(super) enum Job {
 pub(super) struct Store {
     pub(super) sealed: Sealed,
     pub(super) answer: oneshot::Sender<Result<(), Refused>>,
-}
-
-/// See [`Job::Settle`].
-#[derive(Debug)]
-pub(super) struct Settle {
-    pub(super) id: QueueId,
-    pub(super) json: Vec<u8>,
-    pub(super) gone: Option<Gone>,
 }
 
 /// What the helper is asked.
@@ -108,6 +100,8 @@ pub(super) struct Committer {
     jobs: Receiver<Job>,
     stores: Vec<Store>,
     settles: Vec<Settle>,
+    /// Outcomes that found no room.
+    backlog: Backlog,
     /// When the first of the outcomes that wait came.
     settles_since: Option<Instant>,
     closing: Vec<oneshot::Sender<()>>,
@@ -129,6 +123,12 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// Nothing that waits can be answered truthfully any more.
+fn end_process(fatal: &Fatal) -> ! {
+    tracing::error!(error = %fatal, "the process ends, and the next one reads the spool");
+    std::process::abort();
+}
+
 #[expect(clippy::disallowed_methods, reason = "the committer is a driver: it waits")]
 fn now() -> Instant {
     Instant::now()
@@ -142,6 +142,7 @@ impl Committer {
             jobs,
             stores: Vec::new(),
             settles: Vec::new(),
+            backlog: Backlog::default(),
             settles_since: None,
             closing: Vec::new(),
             ending: false,
@@ -163,6 +164,9 @@ impl Committer {
             for waiting in self.closing.drain(..) {
                 waiting.send(()).ok();
             }
+        }
+        if !self.backlog.is_empty() {
+            tracing::warn!("the spool is full: some outcomes are not written, and their messages may be sent again");
         }
     }
 
@@ -202,7 +206,7 @@ impl Committer {
             }
             Job::Settle(settle) => {
                 self.settles_since.get_or_insert_with(now);
-                self.settles.push(*settle);
+                self.settles.push(settle);
             }
             Job::Damaged(gone) => self.log.release(gone.place),
             Job::Slot(slot) => self.log.slot_came(slot),
@@ -215,20 +219,17 @@ impl Committer {
     /// Writes what was gathered, and answers.
     fn commit(&mut self) {
         let stores = self.take_stores();
-        let settles = std::mem::take(&mut self.settles);
+        let settles = self.backlog.next(std::mem::take(&mut self.settles), &mut self.log);
         self.settles_since = None;
-        let crcs: Vec<_> = settles.iter().map(|settle| crc_front(&settle.json, &[])).collect();
+        let records: Vec<_> = settles.iter().map(Settle::json).collect();
         let mut entries: Vec<_> = stores.iter().map(Store::entry).collect();
-        entries.extend(settles.iter().zip(crcs).map(|(settle, crc)| settle.entry(crc)));
+        entries.extend(settles.iter().zip(&records).map(|(settle, record)| outcome(settle, record)));
         if entries.is_empty() {
             return;
         }
         let written = match self.log.append(&entries) {
             Ok(written) => written,
-            Err(fatal) => {
-                tracing::error!(error = %fatal, "the process ends, and the next one reads the spool");
-                std::process::abort();
-            }
+            Err(fatal) => end_process(&fatal),
         };
         drop(entries);
         let (for_stores, for_settles) = written.split_at(stores.len());
@@ -290,21 +291,20 @@ impl Committer {
     }
 
     fn settled(&mut self, settle: Settle, written: Written) {
-        match (written, settle.gone) {
-            (Written::At(_), None) => {}
-            (Written::At(_), Some(gone)) => {
-                self.log.release(gone.place);
-                if let Some(octets) = gone.file {
-                    self.shared.room.give(octets);
-                    self.shared.helper.send(Task::Unlink(self.shared.directory.body_path(gone.id))).ok();
-                }
+        match written {
+            Written::At(_) => {
+                let gone = Backlog::written(settle, &mut self.log);
+                gone.iter().for_each(|gone| self.bury(gone));
             }
-            // It is in force; only a crash could forget it. It is written when there is room again.
-            (Written::Full, _) => {
-                self.settles_since.get_or_insert_with(now);
-                self.settles.push(settle);
-            }
-            (Written::TooLarge, _) => tracing::error!(queue_id = %settle.id, "an outcome is too large for the log"),
+            Written::Full => self.backlog.refused(settle, &mut self.log),
+            Written::TooLarge => tracing::error!(queue_id = %settle.id, "an outcome is too large for the log"),
+        }
+    }
+
+    fn bury(&self, gone: &Gone) {
+        if let Some(octets) = gone.file {
+            self.shared.room.give(octets);
+            self.shared.helper.send(Task::Unlink(self.shared.directory.body_path(gone.id))).ok();
         }
     }
 
@@ -315,9 +315,12 @@ impl Committer {
         if let Err(error) = self.log.free() {
             tracing::error!(%error, "a segment of the spool cannot be freed; it is tried again");
         }
-        if let Err(fatal) = self.survivors.copy_some(&mut self.log, &self.shared.index) {
-            tracing::error!(error = %fatal, "the process ends, and the next one reads the spool");
-            std::process::abort();
+        for gone in self.backlog.buried(&self.log) {
+            self.bury(&gone);
+        }
+        match self.survivors.copy_some(&mut self.log, &self.shared.index) {
+            Ok(damaged) => self.shared.room.add_corrupt(damaged),
+            Err(fatal) => end_process(&fatal),
         }
         while let Some(slot) = self.log.surplus() {
             self.shared.helper.send(Task::Remove(slot)).ok();
@@ -352,7 +355,7 @@ impl Store {
         };
         let ours = matches!(envelope.origin, Origin::Notification { .. });
         Entry {
-            rank: if ours { Rank::Notification } else { Rank::Mail },
+            rank: if ours { Rank::Report } else { Rank::Mail },
             kind,
             flags: *flags,
             id: *id,
@@ -364,17 +367,15 @@ impl Store {
     }
 }
 
-impl Settle {
-    fn entry(&self, crc_front: u32) -> Entry<'_> {
-        Entry {
-            rank: Rank::Outcome,
-            kind: Kind::Outcome,
-            flags: Flags { settles: self.gone.is_some(), ..Flags::default() },
-            id: self.id,
-            parts: Parts { envelope: &self.json, head: &[], body: &[] },
-            body: 0,
-            crc_front,
-            crc_body: 0,
-        }
+pub(super) fn outcome<'a>(settle: &Settle, record: &'a [u8]) -> Entry<'a> {
+    Entry {
+        rank: Rank::Report,
+        kind: Kind::Outcome,
+        flags: Flags { settles: settle.settles(), ..Flags::default() },
+        id: settle.id,
+        parts: Parts { envelope: record, head: &[], body: &[] },
+        body: 0,
+        crc_front: crc_front(record, &[]),
+        crc_body: 0,
     }
 }

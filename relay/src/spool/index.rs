@@ -88,10 +88,30 @@ enum State {
 /// What an Outcome record says: one for each recipient of an attempt.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Settled {
-    recipient: u32,
+pub(super) struct Settled {
+    pub(super) recipient: u32,
     attempts: u32,
-    outcome: Outcome,
+    outcome: Kept,
+}
+
+/// What the log keeps of an outcome: a reply only while somebody may still ask for it. Of the others it is in the
+/// relay's log, and in the notification.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum Kept {
+    Delivered,
+    Failed,
+    Deferred { remote: Remote, until: Timestamp },
+}
+
+impl From<Outcome> for Kept {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Delivered(_) => Self::Delivered,
+            Outcome::Failed(_) => Self::Failed,
+            Outcome::Deferred { remote, until } => Self::Deferred { remote, until },
+        }
+    }
 }
 
 /// What a Copy record says in place of the envelope.
@@ -210,21 +230,23 @@ impl Index {
         id: QueueId,
         claimed: &[PendingRecipient],
         outcomes: Vec<Outcome>,
-    ) -> Result<(Vec<u8>, Option<Gone>), serde_json::Error> {
-        let settled = claimed.iter().zip(outcomes);
-        let settled: Vec<_> =
-            settled.map(|(it, outcome)| Settled { recipient: it.index, attempts: it.attempts + 1, outcome }).collect();
-        let record = serde_json::to_vec(&settled)?;
-        for it in settled {
+    ) -> (Vec<Settled>, Option<Gone>) {
+        let settled = claimed.iter().zip(outcomes).map(|(it, outcome)| Settled {
+            recipient: it.index,
+            attempts: it.attempts + 1,
+            outcome: outcome.into(),
+        });
+        let settled: Vec<_> = settled.collect();
+        for it in &settled {
             self.apply(id, it);
         }
-        Ok((record, self.remove_settled(id)))
+        (settled, self.remove_settled(id))
     }
 
-    fn apply(&mut self, id: QueueId, settled: Settled) {
-        let deferred = match settled.outcome {
-            Outcome::Delivered(_) | Outcome::Failed(_) => None,
-            Outcome::Deferred { remote, until } => Some((self.share(remote), until)),
+    fn apply(&mut self, id: QueueId, settled: &Settled) {
+        let deferred = match &settled.outcome {
+            Kept::Delivered | Kept::Failed => None,
+            Kept::Deferred { remote, until } => Some((self.share(remote), *until)),
         };
         let Some(message) = self.messages.get_mut(&id) else { return };
         // A message that was tried in vain is not tried again soon: its content goes from memory.
@@ -249,14 +271,14 @@ impl Index {
         Some(Gone { id, place, file })
     }
 
-    fn share(&mut self, remote: Remote) -> Arc<Remote> {
-        if let Some(known) = self.replies.iter().find(|known| ***known == remote) {
+    fn share(&mut self, remote: &Remote) -> Arc<Remote> {
+        if let Some(known) = self.replies.iter().find(|known| &***known == remote) {
             return Arc::clone(known);
         }
         if self.replies.len() == SHARED_REPLIES {
             self.replies.pop_front();
         }
-        let remote = Arc::new(remote);
+        let remote = Arc::new(remote.clone());
         self.replies.push_back(Arc::clone(&remote));
         remote
     }
@@ -349,7 +371,7 @@ impl Replay for Index {
                 let Ok(all) = serde_json::from_slice::<Vec<Settled>>(parts.envelope) else {
                     return Replayed::NotUnderstood;
                 };
-                for settled in all {
+                for settled in &all {
                     self.apply(id, settled);
                 }
                 let gone = if header.flags.settles { self.remove(id) } else { self.remove_settled(id) };
@@ -369,7 +391,7 @@ impl Replay for Index {
                     state: if it.done { State::Done } else { State::Pending },
                     attempts: it.attempts,
                     due: it.due,
-                    last: it.last.map(|remote| self.share(remote)),
+                    last: it.last.map(|remote| self.share(&remote)),
                 });
                 (copied.envelope.arrived, recipients.collect())
             }

@@ -8,7 +8,7 @@
 //! outcome is never gone before the message that it settles. One message that stays pins its segment and all later ones,
 //! until it is copied forward.
 //!
-//! Room is kept back: ordinary mail leaves two segments free, notifications one, outcomes and copies none.
+//! Room is kept back: ordinary mail leaves two segments free, outcomes and notifications one, copies none.
 
 mod recovery;
 mod seam;
@@ -23,6 +23,8 @@ pub(super) use seam::{Disk, Entry, Place, Rank, Slot, Written};
 
 /// Segments that ordinary mail leaves free.
 pub(super) const RESERVE: u64 = 2;
+/// Less than this at the end of the last segment is not tried for outcomes.
+const OUTCOME_ROOM: u32 = 1024;
 /// Spare segments that are kept for use; more are removed.
 const SPARES_MAX: usize = RESERVE as usize + 2;
 
@@ -277,10 +279,13 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// The oldest segment, when copying its messages forward gives room that is wanted: fewer than the kept-back segments
-    /// are free, and some of the oldest segments are together less than half alive.
+    /// The oldest segment, when copying its messages forward gives room that is wanted: mail can have no further segment,
+    /// and some of the oldest segments are together less than half alive (when outcomes have begun to use what is kept
+    /// back for them: less than seven eighths).
     pub(super) fn crowded(&self) -> Option<u64> {
-        if self.free_segments() > RESERVE {
+        let free = self.free_segments();
+        let (most, of) = if free < RESERVE { (7, 8) } else { (1, 2) };
+        if free > RESERVE {
             return None;
         }
         let (mut octets, mut live) = (0, 0);
@@ -290,11 +295,32 @@ impl<D: Disk> Log<D> {
             }
             octets += u64::from(self.rules.segment);
             live += segment.live_octets;
-            if live * 2 < octets {
+            if live * of < octets * most {
                 return self.segments.front().map(|oldest| oldest.stamp.generation);
             }
         }
         None
+    }
+
+    /// Whether an outcome is worth a try.
+    pub(super) fn has_room_for_outcomes(&self) -> bool {
+        let free = self.free_segments();
+        let here = self.segments.back().map_or(0, |active| self.rules.segment - active.end);
+        free > Rank::Report as u64 || free == Rank::Report as u64 && here >= OUTCOME_ROOM
+    }
+
+    /// The oldest generation that is in use.
+    pub(super) fn oldest(&self) -> u64 {
+        self.segments.front().map_or(0, |segment| segment.stamp.generation)
+    }
+
+    /// A damaged record is kept for a person, and its message does not matter any more. `false`: it could not be kept.
+    pub(super) fn set_aside_record(&mut self, place: Place, octets: &[u8]) -> bool {
+        let kept = self.disk.set_aside(&format!("{}-{}", place.generation, place.offset), octets).is_ok();
+        if kept {
+            self.release(place);
+        }
+        kept
     }
 
     /// Slots that are more than enough, for removal.

@@ -5,6 +5,7 @@
 //!
 //! The drivers meet only here: a server commits, a delivery takes [`Arrivals`], claims and settles.
 
+mod backlog;
 mod claim;
 mod committer;
 mod content;
@@ -30,9 +31,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::envelope::{Envelope, Outcome};
 use crate::queue_id::QueueId;
+use backlog::Settle;
 pub use claim::Claim;
 use claim::Held;
-use committer::{Job, Settle, Store, Task};
+use committer::{Job, Store, Task};
 pub use content::{Content, Unreadable};
 use disk::Directory;
 use index::{Facts, Index};
@@ -261,16 +263,9 @@ impl Spool {
     pub async fn settle(&self, mut claim: Claim, outcomes: Vec<Outcome>) {
         debug_assert_eq!(claim.recipients().len(), outcomes.len(), "one outcome for each claimed recipient");
         let id = claim.id();
-        let settled = self.0.shared.index().settle(id, claim.recipients(), outcomes);
-        match settled {
-            Ok((json, gone)) => {
-                claim.held.settled = true;
-                self.0.jobs.send(Job::Settle(Box::new(Settle { id, json, gone }))).ok();
-            }
-            Err(error) => {
-                tracing::error!(queue_id = %id, %error, "an outcome cannot be written; it will be tried again")
-            }
-        }
+        claim.held.settled = true;
+        let (settled, gone) = self.0.shared.index().settle(id, claim.recipients(), outcomes);
+        self.0.jobs.send(Job::Settle(Settle::new(id, settled, gone))).ok();
     }
 
     /// The whole queue, by id.

@@ -25,19 +25,19 @@ impl Survivors {
         !self.left.is_empty()
     }
 
-    /// One step, when the log is crowded or a segment was begun.
-    pub(super) fn copy_some<D: Disk>(&mut self, log: &mut Log<D>, index: &Mutex<Index>) -> Result<(), Fatal> {
+    /// One step, when the log is crowded or a segment was begun. Answers how many damaged messages it has set aside.
+    pub(super) fn copy_some<D: Disk>(&mut self, log: &mut Log<D>, index: &Mutex<Index>) -> Result<u64, Fatal> {
         if self.left.is_empty() {
             match log.crowded() {
-                // What is still in it is damaged, or its outcome is not yet written.
+                // What is still in it cannot be read, or is damaged and cannot be set aside.
                 Some(generation) if generation != self.generation => {
                     self.generation = generation;
                     self.left = lock(index).in_segment(generation).into();
                 }
-                _ => return Ok(()),
+                _ => return Ok(0),
             }
         }
-        let mut octets = 0;
+        let (mut octets, mut damaged) = (0, 0);
         let mut survivors = Vec::new();
         while octets < STEP_OCTETS
             && let Some((id, place)) = self.left.pop_front()
@@ -45,20 +45,28 @@ impl Survivors {
             octets += u64::from(place.length);
             match Survivor::read(log, index, id, place) {
                 Ok(survivor) => survivors.extend(survivor),
-                Err(why) => {
-                    tracing::error!(queue_id = %id, %why, "a message is not copied forward: it keeps its segment")
+                Err(Spoiled { why, octets }) => {
+                    tracing::error!(queue_id = %id, %why, "a message cannot be copied forward");
+                    if octets.is_some_and(|octets| log.set_aside_record(place, &octets)) {
+                        lock(index).remove(id);
+                        damaged += 1;
+                    }
                 }
             }
         }
         let entries: Vec<_> = survivors.iter().filter_map(Survivor::entry).collect();
         let written = log.append(&entries)?;
         for (Survivor { id, from, .. }, written) in survivors.iter().zip(written) {
-            if let Written::At(to) = written {
-                let still = lock(index).moved(*id, *from, to);
-                log.release(if still { *from } else { to });
+            match written {
+                Written::At(to) => {
+                    let still = lock(index).moved(*id, *from, to);
+                    log.release(if still { *from } else { to });
+                }
+                // The segment is looked through again when something has changed.
+                Written::Full | Written::TooLarge => (self.generation, self.left) = (0, VecDeque::new()),
             }
         }
-        Ok(())
+        Ok(damaged)
     }
 }
 
@@ -73,10 +81,15 @@ struct Survivor {
 
 impl Survivor {
     /// `None`: it is no longer there.
-    fn read<D: Disk>(log: &Log<D>, index: &Mutex<Index>, id: QueueId, from: Place) -> Result<Option<Self>, String> {
-        let octets = log.read(from).map_err(|error| error.to_string())?;
-        let (header, parts) = whole(&octets).ok_or("it is damaged")?;
-        let envelope = index::envelope(header.kind, parts.envelope).map_err(|error| error.to_string())?;
+    fn read<D: Disk>(log: &Log<D>, index: &Mutex<Index>, id: QueueId, from: Place) -> Result<Option<Self>, Spoiled> {
+        let octets = log.read(from).map_err(|error| Spoiled { why: error.to_string(), octets: None })?;
+        let Some((header, parts)) = whole(&octets) else {
+            return Err(Spoiled { why: "it is damaged".into(), octets: Some(octets) });
+        };
+        let envelope = match index::envelope(header.kind, parts.envelope) {
+            Ok(envelope) => envelope,
+            Err(error) => return Err(Spoiled { why: error.to_string(), octets: Some(octets) }),
+        };
         let json = lock(index).copied(id, from, envelope);
         Ok(json.map(|json| Self { id, from, header, octets, json }))
     }
@@ -85,7 +98,7 @@ impl Survivor {
         let Self { id, header, octets, json, .. } = self;
         let parts = Parts::cut(header, octets)?;
         Some(Entry {
-            rank: Rank::Outcome,
+            rank: Rank::Copy,
             kind: Kind::Copy,
             flags: Flags { file: header.in_file(), ..header.flags },
             id: *id,
@@ -95,6 +108,12 @@ impl Survivor {
             crc_body: header.crc_body,
         })
     }
+}
+
+/// Why a message cannot be copied, and its octets if they could be read.
+struct Spoiled {
+    why: String,
+    octets: Option<Vec<u8>>,
 }
 
 fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {

@@ -39,13 +39,13 @@ pub(in super::super) struct Place {
 }
 
 /// Which room a record may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Rank {
-    /// All room.
-    Outcome,
-    /// Not the last segment.
-    Notification,
-    /// Not the last two.
+    /// A message copied forward: all room, since it makes more.
+    Copy,
+    /// An outcome or a notification: not the last segment.
+    Report,
+    /// Ordinary mail: not the last two.
     Mail,
 }
 

@@ -11,7 +11,9 @@ use super::simulation::{Dice, Faults, SimulatedDisk};
 use super::*;
 use crate::envelope::{Envelope, Origin, Outcome, Remote};
 use crate::queue_id::QueueId;
-use crate::spool::index::{Arrived, Gone, Index};
+use crate::spool::PendingRecipient;
+use crate::spool::backlog::{Backlog, Settle};
+use crate::spool::index::{Arrived, Index};
 use crate::spool::record::{Flags, Kind, Parts, crc_front};
 use crate::spool::survivors::Survivors;
 
@@ -25,6 +27,32 @@ type State = Vec<Option<u32>>;
 struct Promise {
     states: Vec<Option<State>>,
     durable: usize,
+    /// The last state of which an outcome tells.
+    in_force: usize,
+}
+
+/// A message on its way in.
+struct Message {
+    id: QueueId,
+    envelope: Envelope,
+    json: Vec<u8>,
+    content: Vec<u8>,
+}
+
+impl Message {
+    fn entry(&self, rank: Rank) -> Entry<'_> {
+        let (head, body) = self.content.split_at(self.content.len() / 3);
+        Entry {
+            rank,
+            kind: Kind::Put,
+            flags: Flags::default(),
+            id: self.id,
+            parts: Parts { envelope: &self.json, head, body },
+            body: body.len() as u32,
+            crc_front: crc_front(&self.json, head),
+            crc_body: crc32fast::hash(body),
+        }
+    }
 }
 
 struct World {
@@ -35,8 +63,9 @@ struct World {
     index: Mutex<Index>,
     survivors: Survivors,
     promises: BTreeMap<QueueId, Promise>,
-    /// Outcomes in force that are not in the log yet, and the number of the state that each makes.
-    waiting: Vec<(QueueId, Vec<u8>, Option<Gone>, usize)>,
+    /// Outcomes in force that are not in the log yet.
+    waiting: Vec<Settle>,
+    backlog: Backlog,
     next: u64,
     full: u32,
 }
@@ -53,6 +82,10 @@ fn envelope(recipients: usize) -> Envelope {
         origin: Origin::Outsider { client: [192, 0, 2, 1].into() },
         eight_bit: false,
     }
+}
+
+fn remote(reply: &str) -> Remote {
+    Remote { server: String::new(), reply: reply.into(), status: "2.0.0".into() }
 }
 
 /// Content that tells which message it is.
@@ -82,6 +115,7 @@ impl World {
             survivors: Survivors::default(),
             promises: BTreeMap::new(),
             waiting: Vec::new(),
+            backlog: Backlog::default(),
             next: 1,
             full: 0,
         }
@@ -94,82 +128,67 @@ impl World {
 
     /// Stores messages, and the outcomes that wait.
     fn write(&mut self, messages: usize) -> Result<(), Fatal> {
-        let mut stores = Vec::new();
-        for _ in 0..messages {
-            let id = QueueId::new(self.next, 0);
-            self.next += 1;
-            let envelope = envelope(1 + self.dice.below(3));
-            let json = serde_json::to_vec(&envelope).unwrap();
-            let fresh = vec![Some(0); envelope.recipients.len()];
-            self.promises.insert(id, Promise { states: vec![None, Some(fresh)], durable: 0 });
-            stores.push((id, envelope, json, content(id, length(id))));
-        }
+        let messages: Vec<_> = (0..messages).map(|_| self.message()).collect();
+        let fresh = std::mem::take(&mut self.waiting);
+        let settles = self.backlog.next(fresh, &mut self.log);
+        let records: Vec<_> = settles.iter().map(Settle::json).collect();
         let mut entries = Vec::new();
-        for (id, _, json, content) in &stores {
-            let (head, body) = content.split_at(content.len() / 3);
-            entries.push(Entry {
-                rank: if self.dice.once_in(8) { Rank::Notification } else { Rank::Mail },
-                kind: Kind::Put,
-                flags: Flags::default(),
-                id: *id,
-                parts: Parts { envelope: json, head, body },
-                body: body.len() as u32,
-                crc_front: crc_front(json, head),
-                crc_body: crc32fast::hash(body),
-            });
+        for message in &messages {
+            let rank = if self.dice.once_in(8) { Rank::Report } else { Rank::Mail };
+            entries.push(message.entry(rank));
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        for (id, json, gone, _) in &waiting {
-            entries.push(Entry {
-                rank: Rank::Outcome,
-                kind: Kind::Outcome,
-                flags: Flags { settles: gone.is_some(), ..Flags::default() },
-                id: *id,
-                parts: Parts { envelope: json, head: &[], body: &[] },
-                body: 0,
-                crc_front: crc_front(json, &[]),
-                crc_body: 0,
-            });
-        }
+        entries.extend(
+            settles.iter().zip(&records).map(|(settle, record)| crate::spool::committer::outcome(settle, record)),
+        );
         let written = self.log.append(&entries)?;
-        let (for_stores, for_outcomes) = written.split_at(stores.len());
-        for ((id, envelope, ..), written) in stores.iter().zip(for_stores) {
-            let promise = self.promises.get_mut(id).unwrap();
-            match written {
-                Written::At(place) => {
-                    promise.durable = 1;
-                    let arrived = Arrived {
-                        id: *id,
-                        place: *place,
-                        flags: Flags::default(),
-                        file: None,
-                        size: 0,
-                        envelope: envelope.clone().into(),
-                        warm: None,
-                    };
-                    self.index.lock().unwrap().insert(arrived);
-                }
-                Written::Full => {
-                    self.full += 1;
-                    promise.states.truncate(1);
-                }
-                Written::TooLarge => panic!("{id} is too large"),
-            }
+        let (for_messages, for_settles) = written.split_at(messages.len());
+        for (message, written) in messages.iter().zip(for_messages) {
+            self.stored(message, *written);
         }
-        for (settled, written) in waiting.into_iter().zip(for_outcomes) {
+        let ids: Vec<_> = settles.iter().map(|settle| settle.id).collect();
+        for (index, (settle, written)) in settles.into_iter().zip(for_settles).enumerate() {
+            let id = settle.id;
             match written {
                 Written::At(_) => {
-                    let (id, _, gone, state) = settled;
-                    let promise = self.promises.get_mut(&id).unwrap();
-                    promise.durable = promise.durable.max(state);
-                    if let Some(gone) = gone {
-                        self.log.release(gone.place);
+                    Backlog::written(settle, &mut self.log);
+                    // The last outcome of a message tells of all that is in force.
+                    if !ids[index + 1..].contains(&id) {
+                        let promise = self.promises.get_mut(&id).unwrap();
+                        promise.durable = promise.durable.max(promise.in_force);
                     }
                 }
-                Written::Full | Written::TooLarge => self.waiting.push(settled),
+                Written::Full => self.backlog.refused(settle, &mut self.log),
+                Written::TooLarge => panic!("the outcome of {id} is too large"),
             }
         }
         Ok(())
+    }
+
+    fn message(&mut self) -> Message {
+        let id = QueueId::new(self.next, 0);
+        self.next += 1;
+        let envelope = envelope(1 + self.dice.below(3));
+        let json = serde_json::to_vec(&envelope).unwrap();
+        let fresh = vec![Some(0); envelope.recipients.len()];
+        self.promises.insert(id, Promise { states: vec![None, Some(fresh)], durable: 0, in_force: 0 });
+        Message { id, envelope, json, content: content(id, length(id)) }
+    }
+
+    fn stored(&mut self, message: &Message, written: Written) {
+        let promise = self.promises.get_mut(&message.id).unwrap();
+        match written {
+            Written::At(place) => {
+                promise.durable = 1;
+                let (id, flags, envelope) = (message.id, Flags::default(), message.envelope.clone().into());
+                let arrived = Arrived { id, place, flags, file: None, size: 0, envelope, warm: None };
+                self.index.lock().unwrap().insert(arrived);
+            }
+            Written::Full => {
+                self.full += 1;
+                promise.states.truncate(1);
+            }
+            Written::TooLarge => panic!("{} is too large", message.id),
+        }
     }
 
     /// Something becomes of some recipients of some message.
@@ -181,22 +200,34 @@ impl World {
         let id = queue[self.dice.below(queue.len())].id;
         let wanted: Vec<_> = (0..3).filter(|_| self.dice.once_in(2)).collect();
         let Some((_, claimed)) = self.index.lock().unwrap().claim(id, &wanted) else { return };
-        let remote = || Remote { server: String::new(), reply: "ok".into(), status: "2.0.0".into() };
+        let remote = || remote("ok");
         let outcomes = claimed.iter().map(|_| match self.dice.below(3) {
             0 => Outcome::Deferred { remote: remote(), until: Timestamp::UNIX_EPOCH },
             1 => Outcome::Failed(remote()),
             _ => Outcome::Delivered(remote()),
         });
         let outcomes = outcomes.collect();
-        let (json, gone) = self.index.lock().unwrap().settle(id, &claimed, outcomes).unwrap();
+        self.settle_so(id, &claimed, outcomes);
+    }
+
+    fn settle_so(&mut self, id: QueueId, claimed: &[PendingRecipient], outcomes: Vec<Outcome>) {
+        let (settled, gone) = self.index.lock().unwrap().settle(id, claimed, outcomes);
         let state = self.state(id);
         let promise = self.promises.get_mut(&id).unwrap();
         promise.states.push(state);
-        self.waiting.push((id, json, gone, promise.states.len() - 1));
+        promise.in_force = promise.states.len() - 1;
+        self.waiting.push(Settle::new(id, settled, gone));
+    }
+
+    /// The same becomes of all recipients of a message.
+    fn settle_all(&mut self, id: QueueId, outcome: &Outcome) {
+        let (_, claimed) = self.index.lock().unwrap().claim(id, &[0, 1, 2]).unwrap();
+        self.settle_so(id, &claimed, vec![outcome.clone(); claimed.len()]);
     }
 
     fn keep_house(&mut self) -> Result<(), Fatal> {
         self.log.free().ok();
+        self.backlog.buried(&self.log);
         self.survivors.copy_some(&mut self.log, &self.index)?;
         while let Some(slot) = self.log.surplus() {
             self.disk.remove(slot).ok();
@@ -245,6 +276,7 @@ impl World {
             self.disk.kill();
             (self.log, self.index, self.survivors) = (log, Mutex::new(index), Survivors::default());
             self.waiting.clear();
+            self.backlog = Backlog::default();
             break;
         }
         self.check();
@@ -270,7 +302,7 @@ impl World {
                 live += 1;
                 self.check_content(id);
             }
-            self.promises.insert(id, Promise { states: vec![state], durable: 0 });
+            self.promises.insert(id, Promise { states: vec![state], durable: 0, in_force: 0 });
         }
         let counted: u64 = self.log.segments.iter().map(|segment| segment.live).sum();
         assert_eq!(counted, live, "messages counted in segments");
@@ -385,6 +417,45 @@ fn damage_to_one_message_is_found_set_aside_and_costs_no_other() {
 }
 
 #[test]
+fn a_full_log_refuses_mail_keeps_settling_and_takes_mail_again() {
+    for seed in seeds().take(60) {
+        let mut world = World::new(seed);
+        while world.full == 0 {
+            world.write(3).unwrap();
+            world.keep_house().unwrap();
+        }
+        // Mail that is tried again and again, with long replies, must not use up the room.
+        let until = Timestamp::UNIX_EPOCH;
+        for _ in 0..30 {
+            let queue = world.index.lock().unwrap().queue();
+            for queued in queue {
+                world.settle_all(queued.id, &Outcome::Deferred { remote: remote(&"no ".repeat(100)), until });
+            }
+            world.write(0).unwrap();
+            world.keep_house().unwrap();
+        }
+        let mut queue = world.index.lock().unwrap().queue();
+        while !queue.is_empty() {
+            let queued = queue.swap_remove(world.dice.below(queue.len()));
+            world.settle_all(queued.id, &Outcome::Failed(remote("no")));
+            world.write(0).unwrap();
+            world.keep_house().unwrap();
+        }
+        for _ in 0..3 {
+            world.write(0).unwrap();
+            world.keep_house().unwrap();
+        }
+        assert!(world.backlog.is_empty(), "seed {seed}: an outcome found no room in the end");
+        let refused = world.full;
+        for _ in 0..10 {
+            world.write(1).unwrap();
+        }
+        assert_eq!(world.full, refused, "seed {seed}: room did not come back");
+        world.crash();
+    }
+}
+
+#[test]
 fn one_stuck_message_does_not_fill_the_disk() {
     for seed in seeds().take(20) {
         let mut world = World::new(seed);
@@ -394,13 +465,7 @@ fn one_stuck_message_does_not_fill_the_disk() {
             world.write(1).unwrap();
             let queue = world.index.lock().unwrap().queue();
             for queued in queue.iter().filter(|queued| queued.id != stuck) {
-                let (_, claimed) = world.index.lock().unwrap().claim(queued.id, &[0, 1, 2]).unwrap();
-                let remote = Remote { server: String::new(), reply: "ok".into(), status: "2.0.0".into() };
-                let outcomes = vec![Outcome::Delivered(remote); claimed.len()];
-                let (json, gone) = world.index.lock().unwrap().settle(queued.id, &claimed, outcomes).unwrap();
-                let promise = world.promises.get_mut(&queued.id).unwrap();
-                promise.states.push(None);
-                world.waiting.push((queued.id, json, gone, promise.states.len() - 1));
+                world.settle_all(queued.id, &Outcome::Delivered(remote("ok")));
             }
             world.keep_house().unwrap();
         }

@@ -86,6 +86,12 @@ impl Directory {
         self.segment
     }
 
+    /// Octets that the file system still has for us.
+    pub(super) fn available(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.path)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     fn segment_path(&self, slot: Slot) -> PathBuf {
         self.path.join("segments").join(format!("segment-{:08}", slot.0))
     }

@@ -43,6 +43,9 @@ use memory::Memory;
 use room::Room;
 pub use view::{Arrival, Arrivals, Pending, PendingRecipient, Queued, Shown, ShownRecipient, Usage};
 
+/// What a file takes on the disk beyond its own octets, with those that come at the same time: a guess, the write decides.
+const DISK_MARGIN: u64 = 1 << 20;
+
 /// How a spool is kept.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -190,8 +193,17 @@ impl Spool {
 
     /// Room for a new message, of the size that MAIL declared if it did. Says no before the content comes.
     pub fn admit(&self, declared: Option<u64>) -> Result<Intake, Refused> {
-        if !self.0.shared.room.admits(declared.unwrap_or(0), intake::INLINE_MAX as u64) {
+        let (declared, inline_max) = (declared.unwrap_or(0), intake::INLINE_MAX as u64);
+        if !self.0.shared.room.admits(declared, inline_max) {
             return Err(Refused::Full);
+        }
+        // The log's segments are on the disk already; a file would be new, whatever room we were given.
+        if declared > inline_max {
+            let available = self.0.shared.directory.available();
+            let available = available.map_err(|error| Refused::Failing(format!("the spool's disk: {error}")))?;
+            if available < declared.saturating_add(DISK_MARGIN) {
+                return Err(Refused::Full);
+            }
         }
         let random = getrandom::u32().map_err(|error| Refused::Failing(format!("no random number: {error}")))?;
         let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);

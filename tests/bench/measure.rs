@@ -128,7 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn postfix_takes_and_delivers_all() {
+    fn both_take_and_deliver_all() {
+        delivers_two_hundred(Kind::Postern);
         delivers_two_hundred(Kind::Postfix);
     }
 }

@@ -36,6 +36,7 @@ impl Server {
             Kind::Postern => {
                 let mut relay = Relay::prepare_in(folder)?;
                 relay.binary(binary);
+                relay.option("--drain-accept-time", "0");
                 relay.volume.publish(&settings::relaying(DOMAIN, sink), &[])?;
                 relay.start_again()?;
                 Ok(Self::Postern(Box::new(relay)))

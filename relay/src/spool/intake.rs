@@ -96,11 +96,13 @@ impl Intake {
             return self.write_body(clean).await;
         }
         let before = self.head.len();
-        if before + clean.len() > HEAD_FREE && !self.head_reserved.grow(clean.len()) {
+        self.head.extend_from_slice(clean);
+        let end = header_end(&self.head, before.saturating_sub(3));
+        let more = end.unwrap_or(self.head.len()).saturating_sub(before);
+        if before + more > HEAD_FREE && !self.head_reserved.grow(more) {
             return Err(Refused::Failing("too many large header sections at once".into()));
         }
-        self.head.extend_from_slice(clean);
-        let Some(end) = header_end(&self.head, before.saturating_sub(3)) else { return Ok(()) };
+        let Some(end) = end else { return Ok(()) };
         self.in_body = true;
         let body = self.head.split_off(end);
         self.write_body(&body).await

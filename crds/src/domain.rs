@@ -13,6 +13,7 @@ use crate::status::DomainStatus;
     group = "postern.io",
     version = "v1alpha1",
     kind = "RelayDomain",
+    doc = "Whose mail passes the DMZ, and where it goes.",
     namespaced,
     shortname = "rd",
     status = "DomainStatus",
@@ -37,10 +38,12 @@ use crate::status::DomainStatus;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RelayDomainSpec {
-    /// The domain names: `example.com` for exactly that name, `*.example.com` for every subdomain but not the parent.
+    /// The domain names, at most 100: `example.com` for exactly that name, `*.example.com` for every subdomain but not the
+    /// parent. An internationalised name is written in either form. Of two objects that claim one name the older has it.
     #[schemars(schema_with = "crate::rule::domain_names")]
     pub domains: Vec<String>,
-    /// The RelayHosts to which mail for these domains is handed.
+    /// The RelayHosts to which mail for these domains is handed, at most 32, each once. One that is down is passed over for
+    /// the next: `[{name: exchange-a, preference: 10}, {name: exchange-b, preference: 20}]`.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub deliver_to: Vec<NextHop>,
@@ -49,7 +52,8 @@ pub struct RelayDomainSpec {
     /// The FilterPolicy for mail to these domains. Default: the one named `default`, which must exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter_policy_ref: Option<PolicyRef>,
-    /// How notifications (DSN) about mail to these domains leave. Default: the way of `outbound`; without one they are held.
+    /// How notifications about mail to these domains (DSN: it could not be delivered) leave to the rest of the world.
+    /// Default: the way of `outbound`; without one they are held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounces: Option<Bounces>,
     /// Mail from these domains. Absent: nothing leaves with them as sender.
@@ -68,14 +72,17 @@ pub struct RelayDomainSpec {
         "mode AcceptAll asks nobody: remove verify, or say mode: Verify")
 )]
 pub struct Recipients {
-    /// Whether recipients are verified.
+    /// `Verify`: only recipients that `verify` knows; others get 550 5.1.1. `AcceptAll`: every one. Postmaster and abuse
+    /// are always taken.
     pub mode: RecipientMode,
-    /// Where recipients are known, asked in order: the first that knows the address decides. Only with mode Verify.
+    /// Where recipients are known, at most 4 places, asked in order: the first that knows the address decides. Needed with
+    /// mode `Verify`, and only there.
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verify: Vec<Verifier>,
-    /// One character after which a local part is detail: with `+`, bob+news@ is looked up as such, then as bob@.
+    /// The character after which a local part is detail (RFC 5233). With `+`, bob+news@example.com is looked up as it is,
+    /// then as bob@example.com; it is delivered unchanged. Default: none.
     #[schemars(schema_with = "crate::rule::delimiter")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subaddress_delimiter: Option<String>,
@@ -108,11 +115,11 @@ pub struct Verifier {
     "(has(self.addresses) && size(self.addresses) > 0) || (has(self.configMapRefs) && size(self.configMapRefs) > 0)",
     "an empty list knows nobody: give addresses, configMapRefs or both"))]
 pub struct RecipientList {
-    /// Addresses that exist.
+    /// Addresses that exist, at most 1000: `postmaster@example.com`. Upper and lower case are the same.
     #[schemars(schema_with = "crate::rule::addresses")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
-    /// Keys of ConfigMaps that hold one address a line; empty lines and what follows a `#` are ignored.
+    /// Keys of ConfigMaps, at most 16, that hold one address a line; empty lines and what follows a `#` are ignored.
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -123,7 +130,7 @@ pub struct RecipientList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bounces {
-    /// The RelayHosts that take notifications for the rest of the world.
+    /// The RelayHosts that take notifications, at most 32, each once: `[{name: smarthost}]`.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub via: Vec<NextHop>,
@@ -136,14 +143,16 @@ pub struct Bounces {
     "via is required, because mail cannot leave by the recipients' MX yet: \
      name the RelayHost that takes outgoing mail, via: [{name: smarthost}]"))]
 pub struct Outbound {
-    /// The RelayHosts whose `sources` may send as these domains.
+    /// The RelayHosts whose `sources` may send as these domains, at most 64, each once: `[{name: application}]`.
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub hosts: Vec<HostRef>,
-    /// To whom they may send. Default: Any.
+    /// To whom they may send. `Any`: to anyone. `HostedDomains`: only to domains of the RelayDomains of this namespace.
+    /// Default: Any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<OutboundRecipients>,
-    /// The smarthosts that take outgoing mail. Required for now: mail cannot leave by the recipients' MX yet.
+    /// The RelayHosts that take outgoing mail (smarthosts), at most 32, each once: `[{name: smarthost, preference: 10}]`.
+    /// Required for now: mail cannot leave by the recipients' MX yet.
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

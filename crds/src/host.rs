@@ -15,6 +15,7 @@ use crate::status::HostStatus;
     group = "postern.io",
     version = "v1alpha1",
     kind = "RelayHost",
+    doc = "A mail server that the DMZ talks with.",
     namespaced,
     shortname = "rh",
     status = "HostStatus",
@@ -43,7 +44,8 @@ use crate::status::HostStatus;
     "a host without endpoints and sources is good for nothing: give endpoints if mail is handed to it, \
      sources if it may relay"))]
 pub struct RelayHostSpec {
-    /// How mail is handed to it: equal, shared round robin. Absent: it is only a source.
+    /// How mail is handed to it, at most 16 ways that share its mail in turn: `[{host: {address: 10.20.0.11, port: 25}}]`.
+    /// Absent: it is only a source.
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -57,7 +59,7 @@ pub struct RelayHostSpec {
     /// True: accept and keep its mail, dial nothing, expire nothing (maintenance). Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// From where it may relay. Absent: from nowhere.
+    /// The addresses from which it may relay, at most 64 entries: `[{cidr: {range: 10.20.0.0/28}}]`. Absent: from nowhere.
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -79,7 +81,7 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HostPort {
-    /// An IP address or a DNS name.
+    /// An IP address or a DNS name: `10.20.0.11`, `2001:db8::25`, `mail.corp.example`.
     #[schemars(schema_with = "crate::rule::target")]
     pub address: String,
     /// 1 to 65535. Default: 25.
@@ -101,17 +103,19 @@ pub struct HostPort {
         "caSecretRef is only looked at with verification: Verified; say so, or remove caSecretRef")
 )]
 pub struct Tls {
-    /// When TLS begins. Default: STARTTLS.
+    /// When TLS begins. `STARTTLS`: after that command. `None`: never, all is plain text. Default: STARTTLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake: Option<Handshake>,
-    /// What TLS must prove before mail is handed over. Default: Opportunistic.
+    /// What TLS must prove before mail is handed over. `Opportunistic`: it is used when offered, else plain text.
+    /// `Required`: encrypted, with whatever certificate, else the mail waits. `Verified`: a certificate of a trusted CA for
+    /// the right name, else the mail waits. Default: Opportunistic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
-    /// The name sent as SNI and looked for in the certificate. Default: the endpoint's address.
+    /// The name that is asked for (SNI) and must be in the certificate: `mail.corp.example`. Default: the endpoint's address.
     #[schemars(schema_with = "crate::rule::server_name")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
-    /// The key of a Secret with the CAs to trust, PEM. Default: the public CAs.
+    /// The key of a Secret that holds the CAs to trust, in PEM form. Only with `Verified`. Default: the public CAs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<KeyRef>,
 }
@@ -141,7 +145,8 @@ pub enum Verification {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Queue {
-    /// Mail that could not be delivered for so long is returned to its sender. Default: 120h.
+    /// Mail that could not be delivered for so long is returned to its sender: hours, minutes and seconds, such as `48h` or
+    /// `1h30m`. From 1m to 720h. Default: 120h.
     #[schemars(schema_with = "crate::rule::lifetime")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Duration>,

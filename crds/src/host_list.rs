@@ -22,7 +22,7 @@ pub struct HostListEntry {
     /// A range of addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr: Option<Cidr>,
-    /// True: this entry may be wider than /24 (IPv4) or /64 (IPv6). Never /0.
+    /// True: this entry may be wider than /24 (IPv4) or /64 (IPv6). Everyone, /0, is never taken. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_wide: Option<bool>,
 }
@@ -35,7 +35,7 @@ pub struct Cidr {
     /// CIDR notation, host bits zero: `10.20.0.0/28`, `2001:db8::/64`, `192.0.2.1/32` for one address.
     #[schemars(schema_with = "crate::rule::range")]
     pub range: String,
-    /// Parts of `range` that do not belong to it, in the same notation.
+    /// Parts of `range` that do not belong to it, at most 16, in the same notation: `[10.20.0.3/32]`. Default: none.
     #[schemars(schema_with = "crate::rule::exceptions")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<String>,

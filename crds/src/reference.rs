@@ -10,7 +10,7 @@ pub struct NextHop {
     /// The name of a RelayHost of this namespace. It needs `endpoints`.
     #[schemars(schema_with = "crate::rule::object_name")]
     pub name: String,
-    /// As in MX records: the lowest is tried first, equal ones share. Default: 10.
+    /// As in MX records: the lowest is tried first, equal ones share. From 0 to 65535. Default: 10.
     #[schemars(range(min = 0, max = 65535))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preference: Option<u16>,
@@ -41,7 +41,7 @@ pub struct KeyRef {
     /// The name of the object in this namespace.
     #[schemars(schema_with = "crate::rule::object_name")]
     pub name: String,
-    /// The key in its data.
+    /// The key in its data: `addresses`, `ca.crt`.
     #[schemars(schema_with = "crate::rule::data_key")]
     pub key: String,
 }

@@ -1,5 +1,6 @@
 //! `postern check`: what is wrong with manifests, without a cluster and without starting anything.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,8 +63,8 @@ struct Valid {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let report = report(manifest::read(&args.files));
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Output::Text => print(&report),
+        Output::Json => writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&report)?)?,
+        Output::Text => print(&report, &mut io::stdout().lock())?,
     }
     Ok(if report.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -106,20 +107,23 @@ fn split_field(message: &str) -> (&str, &str) {
     }
 }
 
-fn print(report: &Report) {
+fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for finding in &report.errors {
-        println!("{finding}");
+        writeln!(out, "{finding}")?;
     }
     for finding in &report.warnings {
-        println!("{finding} (warning)");
+        writeln!(out, "{finding} (warning)")?;
     }
     for finding in &report.notes {
-        println!("{finding} (note)");
+        writeln!(out, "{finding} (note)")?;
     }
     let Valid { relay_domains, relay_hosts, filter_policies } = report.valid;
     match report.errors.len() {
-        0 => println!("Valid: {relay_domains} RelayDomain, {relay_hosts} RelayHost, {filter_policies} FilterPolicy."),
-        1 => println!("1 thing is wrong."),
-        wrong => println!("{wrong} things are wrong."),
+        0 => writeln!(
+            out,
+            "Valid: {relay_domains} RelayDomain, {relay_hosts} RelayHost, {filter_policies} FilterPolicy."
+        ),
+        1 => writeln!(out, "1 thing is wrong."),
+        wrong => writeln!(out, "{wrong} things are wrong."),
     }
 }

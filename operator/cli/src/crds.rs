@@ -1,5 +1,6 @@
 //! `postern crds`: the custom resource definitions, generated from the types of `postern-crds`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for definition in postern_crds::all() {
         let text = yaml(&definition)?;
         match &args.to {
-            None => print!("---\n{text}"),
+            None => write!(std::io::stdout(), "---\n{text}")?,
             Some(folder) => {
                 let file = folder.join(file_name(&definition));
                 std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -75,6 +76,9 @@ mod tests {
         for definition in postern_crds::all() {
             let file = folder.join(file_name(&definition));
             let committed = std::fs::read_to_string(&file).unwrap_or_default();
+            let types = serde_json::to_value(&definition).unwrap();
+            let written: CustomResourceDefinition = serde_saphyr::from_str(&committed).unwrap();
+            assert_eq!(serde_json::to_value(written).unwrap(), types, "YAML says something else than the types");
             assert!(
                 committed == yaml(&definition).unwrap(),
                 "{} is stale: run `cargo run --bin postern -- crds --to crds/yaml` and commit it",

@@ -1,7 +1,7 @@
 //! The examples under `crds/`: the quickstart is valid, each invalid one is refused as it says, and nothing that a CRD
 //! forbids is without one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -185,5 +185,25 @@ fn the_bounds_of_the_crds_are_those_that_the_relay_holds() {
         for value in [limit.min - 1, limit.max + 1] {
             assert!(!taken(limit, &written(value)), "{} must not take {value}", limit.name);
         }
+    }
+}
+
+#[test]
+fn the_descriptions_of_limits_name_their_bounds_and_default() {
+    let schemas: BTreeMap<String, Value> = schemas().into_iter().collect();
+    for limit in limits::TABLE {
+        let short = |value: u64| match limit.unit {
+            "seconds" if value.is_multiple_of(3600) => format!("{}h", value / 3600),
+            "seconds" => format!("{}m", value / 60),
+            "octets" if value.is_multiple_of(1 << 30) => format!("{}Gi", value >> 30),
+            "octets" if value.is_multiple_of(1 << 20) => format!("{}Mi", value >> 20),
+            "octets" => format!("{}Ki", value >> 10),
+            _ => value.to_string(),
+        };
+        let (kind, path) = limit.name.split_once('.').unwrap();
+        let schema = path.split('.').fold(&schemas[kind], |schema, field| &schema["properties"][field]);
+        let description = schema["description"].as_str().unwrap();
+        let expected = format!("From {} to {}. Default: {}.", short(limit.min), short(limit.max), short(limit.default));
+        assert!(description.ends_with(&expected), "{}: {description:?} must end with {expected:?}", limit.name);
     }
 }

@@ -28,15 +28,23 @@ impl SmtpSink {
     /// # Errors
     /// When it does not start.
     pub fn start(log: &Path) -> Result<Self> {
+        Self::start_with(&[], log)
+    }
+
+    /// The same with flags of smtp-sink's own, such as `-r RCPT`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(flags: &[&str], log: &Path) -> Result<Self> {
         let address = loopback::address();
         let mut command = Command::new(SINK);
         // As root it wants to be told to be somebody else.
         if rustix::process::geteuid().is_root() {
             command.args(["-u", "nobody"]);
         }
-        command.args(["-c", &format!("inet:{address}"), "1024"]);
+        command.args(flags).args(["-c", &format!("inet:{address}"), "1024"]);
         let mut program = Program::start(&mut command, log)?;
-        program.until("smtp-sink greets", Duration::from_secs(10), || Client::greeted(address).is_ok())?;
+        program.until("smtp-sink listens", Duration::from_secs(10), || Client::connect(address).is_ok())?;
         Ok(Self { address, program })
     }
 

@@ -75,6 +75,9 @@ pub async fn run(options: Options) {
     scheduler::run(Arc::new(shared), arrivals, shutdown).await;
 }
 
+/// How long a message waits whose attempt panicked: it must not be the only thing that is done.
+const PANICKED: Duration = Duration::from_secs(60);
+
 /// What the tasks share.
 struct Shared {
     spool: Spool,

@@ -36,7 +36,7 @@ pub(super) struct Routed {
 
 /// Whether a time has come. One that is further ahead than any wait was set by a clock that has gone back since.
 pub(super) fn is_due(shared: &Shared, due: Timestamp, now: Timestamp) -> bool {
-    let longest = shared.limits.retry_max.max(shared.limits.host_retry_max) * 2;
+    let longest = shared.limits.retry_max.max(shared.limits.host_retry_max).max(super::PANICKED) * 2;
     due <= now || due > later(now, longest)
 }
 

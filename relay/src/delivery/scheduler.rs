@@ -17,7 +17,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use super::next_hop::{Key, NextHops};
 use super::routing::{self, Looked};
 use super::worker::{self, Event, Job, Reporter};
-use super::{Shared, chance, monotonic};
+use super::{PANICKED, Shared, chance, monotonic};
 use crate::config::Directory;
 use crate::envelope::Remote;
 use crate::queue_id::QueueId;
@@ -29,8 +29,6 @@ use crate::spool::{Arrival, Arrivals};
 const LOOKING_MAX: usize = 64;
 /// How often the clock and the settings are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a message waits whose attempt panicked: it must not be the only thing that is done.
-const PANICKED: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(shared: Arc<Shared>, arrivals: Arrivals, shutdown: Shutdown) {
     let guard = AbortOnPanic;

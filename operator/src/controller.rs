@@ -179,6 +179,7 @@ impl Dmz {
                 (Ended::WAITING, None)
             }
         };
+        debug!(namespace = self.namespace, ?ended, took = ?began.elapsed(), "reconciled");
         self.context.metrics.ended(ended, began.elapsed());
         again
     }

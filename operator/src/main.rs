@@ -1,5 +1,6 @@
 //! `postern-operator`: looks after the DMZs of a cluster.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
@@ -64,7 +65,7 @@ async fn main() -> Result<()> {
 
 fn log(flags: &Flags) -> Result<()> {
     let filter = EnvFilter::try_new(&flags.log).with_context(|| format!("--log {}", flags.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
     match flags.log_format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text => log.init(),

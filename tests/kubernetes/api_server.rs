@@ -116,8 +116,10 @@ impl ApiServer {
         let log = fs::read_to_string(self.folder.join("audit.log"))?;
         // The last line may still be being written.
         let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let of_user =
-            events.filter(|event| event["user"]["username"] == user && event["objectRef"]["namespace"] == namespace);
+        let of_user = events.filter(|event| {
+            event["user"]["username"] == user
+                && event["objectRef"]["namespace"].as_str().unwrap_or_default() == namespace
+        });
         Ok(of_user.map(|event| request_line(&event)).collect())
     }
 }

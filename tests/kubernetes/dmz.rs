@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::NamespaceResourceScope;
@@ -38,7 +39,7 @@ pub(crate) async fn crds(client: &Client) -> Result<()> {
     for crd in CRDS {
         let api = Api::<CustomResourceDefinition>::all(client.clone());
         let established = await_condition(api, crd, conditions::is_crd_established());
-        tokio::time::timeout(std::time::Duration::from_secs(30), established).await.context(crd)??;
+        tokio::time::timeout(Duration::from_secs(30), established).await.context(crd)??;
     }
     Ok(())
 }
@@ -183,6 +184,31 @@ impl Dmz {
         let mut requests = ApiServer::shared().requests(operator::USER, &self.namespace)?;
         requests.retain(|request| ["create", "update", "patch", "delete"].iter().any(|verb| request.starts_with(verb)));
         Ok(requests)
+    }
+
+    /// The writes that the operator has made here, once it makes no more.
+    pub(crate) async fn settled(&self) -> Vec<String> {
+        let mut before = Vec::new();
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let writes = self.writes().unwrap();
+            if writes == before && !writes.is_empty() {
+                return writes;
+            }
+            before = writes;
+        }
+    }
+
+    /// Wakes the namespace by a change without a meaning, and waits until the operator has looked after it.
+    pub(crate) async fn wake(&self) {
+        let before = operator::reconciles(&self.namespace);
+        let unrelated = json!({"metadata": {"name": "unrelated"}, "data": {"before": before.to_string()}});
+        self.put::<ConfigMap>(unrelated).await.unwrap();
+        eventually("the operator looks after the namespace", async || {
+            ensure!(operator::reconciles(&self.namespace) > before, "it has not since");
+            Ok(())
+        })
+        .await;
     }
 }
 

@@ -3,10 +3,11 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::PostParams;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::api_server::ApiServer;
 use crate::cluster::{admin, eventually, namespace};
+use crate::dmz::crds;
+use crate::operator::{get, running};
 
 #[tokio::test]
 async fn an_api_server_answers_kubectl_and_writes_down_who_asked() {
@@ -35,17 +36,10 @@ async fn a_user_without_a_role_is_refused() {
 #[tokio::test]
 async fn the_operator_says_that_it_lives_and_what_it_counted() {
     let client = admin().await.unwrap();
-    crate::dmz::crds(&client).await.unwrap();
-    let http = crate::operator::running(&client).await.unwrap().http;
-    let get = async |path: &str| -> anyhow::Result<String> {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", http)).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
-    };
-    let health = eventually("/healthz answers", async || get("/healthz").await).await;
+    crds(&client).await.unwrap();
+    let http = running(&client).await.unwrap().http;
+    let health = eventually("/healthz answers", async || get(http, "/healthz").await).await;
     assert!(health.starts_with("HTTP/1.0 200 OK") && health.ends_with("ok\n"), "{health}");
-    let metrics = get("/metrics").await.unwrap();
+    let metrics = get(http, "/metrics").await.unwrap();
     assert!(metrics.contains("# TYPE postern_operator_namespaces gauge"), "{metrics}");
 }

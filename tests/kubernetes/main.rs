@@ -11,9 +11,11 @@ mod manifests;
 mod operator;
 mod process;
 
+mod end_to_end;
 mod harness;
 mod healing;
 mod invalid;
+mod one_namespace;
 mod programmed;
 mod quickstart;
 mod rights;

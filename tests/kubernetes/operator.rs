@@ -1,5 +1,6 @@
 //! The operator that the tests watch: the real program, one for all of them, with exactly the rights of `operator/rbac`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -7,6 +8,8 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Client;
 use postern_tests::program;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::api_server::ApiServer;
 use crate::manifests::{apply, apply_in};
@@ -30,7 +33,7 @@ pub(crate) async fn running(client: &Client) -> Result<&'static Running> {
     }
     apply::<ClusterRole>(client, &rbac("cluster.yaml")).await?;
     apply::<ClusterRoleBinding>(client, &rbac("cluster.yaml")).await?;
-    let started = tokio::task::spawn_blocking(|| start("operator", &[])).await??;
+    let started = tokio::task::spawn_blocking(start).await??;
     Ok(RUNNING.get_or_init(|| started))
 }
 
@@ -41,21 +44,39 @@ pub(crate) struct Running {
     pub(crate) http: u16,
 }
 
-/// Starts an operator with a log of this name.
-pub(crate) fn start(name: &str, options: &[String]) -> Result<Running> {
-    let server = ApiServer::shared();
-    let kubeconfig = server.kubeconfig("operator", USER, None)?;
-    let http = free_port()?;
-    let mut args = vec![
+/// How to start an operator as this user.
+pub(crate) fn command_line(file: &str, user: &str, http: u16) -> Result<Vec<String>> {
+    let kubeconfig = ApiServer::shared().kubeconfig(file, user, None)?;
+    Ok(vec![
         format!("KUBECONFIG={}", kubeconfig.display()),
         program::own("postern-operator")?.display().to_string(),
         format!("--http=127.0.0.1:{http}"),
         "--log=info,postern_operator=debug".to_owned(),
         "--log-format=text".to_owned(),
-    ];
-    args.extend_from_slice(options);
-    let process = Process::start(Path::new("env"), &args, &server.file(&format!("{name}.log")))?;
+    ])
+}
+
+fn start() -> Result<Running> {
+    let http = free_port()?;
+    let args = command_line("operator", USER, http)?;
+    let process = Process::start(Path::new("env"), &args, &ApiServer::shared().file("operator.log"))?;
     Ok(Running { _process: process, http })
+}
+
+/// How often it has looked after a namespace.
+pub(crate) fn reconciles(namespace: &str) -> usize {
+    let log = fs::read_to_string(ApiServer::shared().file("operator.log")).unwrap_or_default();
+    let of_it = format!("reconciled namespace=\"{namespace}\" ended=Ended {{ result: \"done\" }}");
+    log.matches(&of_it).count()
+}
+
+/// What an operator answers at its port.
+pub(crate) async fn get(http: u16, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", http)).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 /// Gives it the rights of a DMZ in a namespace.

@@ -1,0 +1,66 @@
+//! An operator for one namespace, with rights in that namespace only; started anew on a DMZ that is as it should be.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use postern_crds::RelayDomain;
+use postern_tests::program::Program;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::api_server::ApiServer;
+use crate::cluster::eventually;
+use crate::dmz::Dmz;
+use crate::operator::{command_line, get};
+use crate::process::free_port;
+
+const NARROW: &str = "system:serviceaccount:postern-system:narrow";
+
+/// The roles of `operator/rbac`, both bound in this namespace alone.
+async fn admit(dmz: &Dmz) {
+    for (kind, name) in [("ClusterRole", "narrow-cluster"), ("Role", "narrow")] {
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "postern-operator"},
+            "subjects": [{"kind": "ServiceAccount", "name": "narrow", "namespace": "postern-system"}],
+        });
+        dmz.put::<RoleBinding>(binding).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_operator_of_one_namespace_needs_no_right_beyond_finds_nothing_to_write_and_ends_when_told() -> Result<()> {
+    let dmz = Dmz::new("narrow").await?;
+    dmz.quickstart(([10, 20, 0, 11], 25).into()).await?;
+    dmz.told::<RelayDomain>("example", "Programmed", "False", "NoRelay").await;
+    dmz.settled().await;
+    admit(&dmz).await;
+
+    let server = ApiServer::shared();
+    let http = free_port()?;
+    let mut command = Command::new("env");
+    command.args(command_line("narrow", NARROW, http)?).arg(format!("--namespace={}", dmz.namespace));
+    let mut operator = Program::start(&mut command, &server.file("narrow.log"))?;
+    eventually("it has reconciled", async || {
+        let metrics = get(http, "/metrics").await?;
+        ensure!(metrics.contains("postern_operator_reconciles_total{result=\"done\"}"), "{metrics}");
+        Ok(())
+    })
+    .await;
+    let requests = server.requests(NARROW, &dmz.namespace)?;
+    assert!(
+        requests.iter().all(|request| request.starts_with("list ") || request.starts_with("watch ")),
+        "{requests:?}"
+    );
+    assert!(requests.iter().all(|request| request.ends_with(" 200")), "{requests:?}");
+    let listed = requests.iter().filter(|request| request.starts_with("list ")).count();
+    assert_eq!(listed, 8, "one list for each kind: {requests:?}");
+    assert_eq!(server.requests(NARROW, "")?, [""; 0], "nothing is asked of the cluster");
+
+    operator.signal(Signal::TERM)?;
+    let ended = operator.wait(Duration::from_secs(25))?;
+    assert!(ended.success(), "{ended}: {}", operator.log());
+    Ok(())
+}

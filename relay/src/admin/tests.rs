@@ -75,7 +75,7 @@ async fn is_ready_only_with_spool_settings_and_listener() {
     let not_ready = "HTTP/1.1 503 Service Unavailable".to_owned();
     assert_eq!(fetch(serving.address, "/livez").await.1, "alive\n");
     assert_eq!(serving.ready().await, (not_ready.clone(), "the spool is being opened\n".to_owned()));
-    let options = spool::Options::new(serving.folder.path().join("spool"));
+    let options = spool::Options { size_max: 64 << 20, ..spool::Options::new(serving.folder.path().join("spool")) };
     let (opened, _arrivals) = Spool::open(options, Timestamp::now()).unwrap();
     serving.admin.spool.set(opened).unwrap();
     assert_eq!(serving.ready().await, (not_ready.clone(), "no settings yet: they are being read\n".to_owned()));
@@ -102,7 +102,7 @@ async fn status_tells_what_is_in_force() {
 #[tokio::test]
 async fn metrics_are_openmetrics_with_the_spool_as_it_is() {
     let serving = serving(|_| {}).await;
-    let options = spool::Options::new(serving.folder.path().join("spool"));
+    let options = spool::Options { size_max: 64 << 20, ..spool::Options::new(serving.folder.path().join("spool")) };
     let (opened, _arrivals) = Spool::open(options, Timestamp::now()).unwrap();
     serving.admin.metrics.spool().messages.set(7);
     serving.admin.spool.set(opened).unwrap();

@@ -25,7 +25,9 @@ impl Serving {
         let folder = tempfile::tempdir().unwrap();
         let mut limits = Limits::default();
         change(&mut limits);
-        let (spool, arrivals) = Spool::open(Options::new(folder.path().join("spool")), Timestamp::now()).unwrap();
+        let (spool, arrivals) =
+            Spool::open(Options { size_max: 64 << 20, ..Options::new(folder.path().join("spool")) }, Timestamp::now())
+                .unwrap();
         let (trigger, shutdown) = channel();
         let socket = Socket::bind(&folder.path().join("control.sock")).unwrap();
         let task = tokio::spawn({

@@ -67,7 +67,8 @@ struct Rig {
 impl Rig {
     async fn start(limits: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (spool, arrivals) = Spool::open(Options::new(folder.path()), Timestamp::now()).unwrap();
+        let (spool, arrivals) =
+            Spool::open(Options { size_max: 64 << 20, ..Options::new(folder.path()) }, Timestamp::now()).unwrap();
         let live: Live = Arc::new(ArcSwap::new(config("ours.test")));
         let limits = limits.iter().fold(Limits::default(), |limits, (name, value)| limits.with(name, value).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

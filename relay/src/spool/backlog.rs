@@ -58,17 +58,21 @@ impl Settle {
 
 /// Those that wait for room.
 #[derive(Debug, Default)]
-pub(super) struct Backlog(BTreeMap<QueueId, Settle>);
+pub(super) struct Backlog {
+    waiting: BTreeMap<QueueId, Settle>,
+    /// The oldest segment when it was last asked who is buried.
+    oldest: u64,
+}
 
 impl Backlog {
     /// Whether none waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 
     /// What is to be tried now, in order: none overtakes an earlier one of its message.
     pub(super) fn next<D: Disk>(&mut self, fresh: Vec<Settle>, log: &mut Log<D>) -> Vec<Settle> {
-        if self.0.is_empty() && log.has_room_for_outcomes() {
+        if self.waiting.is_empty() && log.has_room_for_outcomes() {
             return fresh;
         }
         for settle in fresh {
@@ -77,7 +81,7 @@ impl Backlog {
         let mut next = Vec::new();
         while log.has_room_for_outcomes()
             && next.len() < AT_ONCE
-            && let Some((_, settle)) = self.0.pop_first()
+            && let Some((_, settle)) = self.waiting.pop_first()
         {
             next.push(settle);
         }
@@ -87,10 +91,10 @@ impl Backlog {
     /// There was no room for it.
     pub(super) fn refused<D: Disk>(&mut self, mut settle: Settle, log: &mut Log<D>) {
         settle.release(log);
-        match self.0.get_mut(&settle.id) {
+        match self.waiting.get_mut(&settle.id) {
             Some(waiting) => waiting.overrule(settle),
             None => {
-                self.0.insert(settle.id, settle);
+                self.waiting.insert(settle.id, settle);
             }
         }
     }
@@ -104,10 +108,13 @@ impl Backlog {
     /// What those messages have left behind whose segments are freed: nothing is to be written about them any more.
     pub(super) fn buried<D: Disk>(&mut self, log: &Log<D>) -> Vec<Gone> {
         let oldest = log.oldest();
+        if std::mem::replace(&mut self.oldest, oldest) == oldest {
+            return Vec::new();
+        }
         let buried = |settle: &Settle| settle.gone.filter(|gone| gone.place.generation < oldest);
-        let gone: Vec<_> = self.0.values().filter_map(buried).collect();
+        let gone: Vec<_> = self.waiting.values().filter_map(buried).collect();
         for it in &gone {
-            self.0.remove(&it.id);
+            self.waiting.remove(&it.id);
         }
         gone
     }

@@ -63,11 +63,11 @@ impl Directory {
             let path = entry.map_err(at(&segments))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(number) = name.strip_prefix("segment-") else { continue };
-            let Ok(number) = number.parse::<u32>() else {
+            if number.ends_with(".new") {
                 // A crash left it half-made: nothing was ever written to it.
                 fs::remove_file(&path).map_err(at(&path))?;
-                continue;
-            };
+            }
+            let Ok(number) = number.parse::<u32>() else { continue };
             let file = File::options().read(true).write(true).open(&path).map_err(at(&path))?;
             lengths.insert(file.metadata().map_err(at(&path))?.len(), path);
             open.insert(Slot(number), Arc::new(file));

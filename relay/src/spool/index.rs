@@ -240,6 +240,8 @@ impl Index {
         for it in &settled {
             self.apply(id, it);
         }
+        // Whoever gave too few outcomes must not hold the others for ever.
+        self.unclaim(id, claimed);
         (settled, self.remove_settled(id))
     }
 

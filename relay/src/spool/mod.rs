@@ -57,7 +57,7 @@ pub struct Options {
     pub memory_max: u64,
     /// Octets of one message.
     pub message_size_max: u64,
-    /// Octets of one segment; smaller than the default only in tests.
+    /// Octets of one segment, at most. A spool with a small `size_max` has smaller ones: a sixteenth of it, from 4 MiB on.
     pub segment_size: u64,
 }
 

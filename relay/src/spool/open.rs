@@ -15,9 +15,15 @@ use super::memory::Memory;
 use super::room::Room;
 use super::{Arrivals, Inner, OpenError, Options, Shared, Spool};
 
+/// The longest record fits into it.
+const SEGMENT_MIN: u64 = 4 << 20;
+/// Segments are a multiple of this.
+const SECTORS: u64 = 4096;
+
 pub(super) fn open(options: Options, now: Timestamp) -> Result<(Spool, Arrivals), OpenError> {
     let failed = |source| OpenError::File { path: options.directory.clone(), source };
-    let segment = u32::try_from(options.segment_size).map_err(|_| OpenError::Lengths(options.directory.clone()))?;
+    let segment = options.segment_size.min((options.size_max / 16).max(SEGMENT_MIN)) / SECTORS * SECTORS;
+    let segment = u32::try_from(segment).map_err(|_| OpenError::Lengths(options.directory.clone()))?;
     let directory = Arc::new(Directory::open(&options.directory, segment)?);
     let size_min = (RESERVE + 2) * u64::from(directory.segment());
     if options.size_max < size_min {

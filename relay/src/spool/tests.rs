@@ -2,7 +2,7 @@ use super::*;
 use crate::envelope::{Origin, Remote};
 
 fn options(directory: &tempfile::TempDir) -> Options {
-    Options { segment_size: 4 << 20, size_max: 64 << 20, ..Options::new(directory.path()) }
+    Options { size_max: 64 << 20, ..Options::new(directory.path()) }
 }
 
 fn envelope(recipients: &[&str]) -> Envelope {

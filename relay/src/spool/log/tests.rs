@@ -193,11 +193,10 @@ impl World {
 
     /// Something becomes of some recipients of some message.
     fn settle(&mut self) {
-        let queue = self.index.lock().unwrap().queue();
-        if queue.is_empty() {
+        if self.next == 1 {
             return;
         }
-        let id = queue[self.dice.below(queue.len())].id;
+        let id = QueueId::new(self.next - 1 - self.dice.below(60.min(self.next as usize)) as u64, 0);
         let wanted: Vec<_> = (0..3).filter(|_| self.dice.once_in(2)).collect();
         let Some((_, claimed)) = self.index.lock().unwrap().claim(id, &wanted) else { return };
         let remote = || remote("ok");
@@ -289,7 +288,7 @@ impl World {
         }
         let found = self.index.lock().unwrap().queue();
         for queued in &found {
-            assert!(self.promises.contains_key(&queued.id), "{} was never written", queued.id);
+            assert!(self.promises.contains_key(&queued.id), "{} was settled, or never written", queued.id);
         }
         let mut live = 0;
         let ids: Vec<_> = self.promises.keys().copied().collect();
@@ -302,7 +301,11 @@ impl World {
                 live += 1;
                 self.check_content(id);
             }
-            self.promises.insert(id, Promise { states: vec![state], durable: 0, in_force: 0 });
+            // What is gone must never be found again.
+            match state {
+                Some(_) => self.promises.insert(id, Promise { states: vec![state], durable: 0, in_force: 0 }),
+                None => self.promises.remove(&id),
+            };
         }
         let counted: u64 = self.log.segments.iter().map(|segment| segment.live).sum();
         assert_eq!(counted, live, "messages counted in segments");
@@ -319,7 +322,7 @@ impl World {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    0..std::env::var("POSTERN_SPOOL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+    0..std::env::var("POSTERN_SPOOL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }
 
 fn run(seed: u64, faults: Faults) -> World {
@@ -361,7 +364,9 @@ fn what_was_promised_survives_any_crash() {
 #[test]
 fn what_was_promised_survives_failing_writes_and_syncs() {
     for_each_seed(|seed| {
-        run(seed, Faults { write: 40, sync: 40, space: 20 });
+        let rare = Faults { write: 40, sync: 40, space: 20 };
+        let often = Faults { write: 0, sync: 4, space: 0 };
+        run(seed, if seed % 2 == 0 { rare } else { often });
     });
 }
 
@@ -418,7 +423,7 @@ fn damage_to_one_message_is_found_set_aside_and_costs_no_other() {
 
 #[test]
 fn a_full_log_refuses_mail_keeps_settling_and_takes_mail_again() {
-    for seed in seeds().take(60) {
+    for seed in seeds().take(10) {
         let mut world = World::new(seed);
         while world.full == 0 {
             world.write(3).unwrap();
@@ -457,7 +462,7 @@ fn a_full_log_refuses_mail_keeps_settling_and_takes_mail_again() {
 
 #[test]
 fn one_stuck_message_does_not_fill_the_disk() {
-    for seed in seeds().take(20) {
+    for seed in seeds().take(5) {
         let mut world = World::new(seed);
         world.write(1).unwrap();
         let stuck = world.index.lock().unwrap().queue()[0].id;

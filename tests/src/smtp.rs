@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket, Type};
 
 /// How long a reply may take before a test gives up. Longer than any sync on a busy disk.
@@ -102,9 +102,7 @@ impl Client {
     pub fn reply(&mut self) -> Result<Reply> {
         let mut lines = Vec::new();
         loop {
-            let mut line = String::new();
-            self.stream.read_line(&mut line).context("reading a reply")?;
-            let Some(whole) = line.strip_suffix("\r\n") else { bail!("a reply ends with CRLF: {line:?}") };
+            let whole = self.line().context("reading a reply")?;
             let (code, rest) = whole.split_at_checked(3).with_context(|| format!("not a reply: {whole:?}"))?;
             let code = code.parse().with_context(|| format!("not a reply: {whole:?}"))?;
             lines.push(rest.get(1..).unwrap_or_default().to_owned());
@@ -112,6 +110,17 @@ impl Client {
                 return Ok(Reply { code, lines });
             }
         }
+    }
+
+    /// Reads one line, without its CRLF.
+    ///
+    /// # Errors
+    /// When the connection ends before.
+    pub fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).context("reading a line")?;
+        let whole = line.strip_suffix("\r\n").with_context(|| format!("a line ends with CRLF: {line:?}"))?;
+        Ok(whole.to_owned())
     }
 
     /// Reads one reply, which must have this code.
@@ -161,6 +170,19 @@ impl Client {
     /// Whether the server has closed the connection, or does so now.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
+    }
+
+    /// The same connection, for another thread that sends while this one reads.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn another_hand(&self) -> Result<Self> {
+        Ok(Self { stream: BufReader::new(self.stream.get_ref().try_clone()?) })
+    }
+
+    /// The socket, for what only a socket can do. What was read ahead is lost.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
     }
 
     /// Says no more; replies can still be read.

@@ -1,0 +1,15 @@
+//! SMTP as the relay speaks it to the world, over real sockets, to a real relay with a mail server behind it.
+//!
+//! - [`transcripts`]: sessions that anyone can read, in `transcripts/*.smtp`;
+//! - [`smuggling`], [`states`], [`addresses`], [`volume`], [`loops`]: the rows of the catalogue of hostile inputs, each test
+//!   named after its row;
+//! - [`scene`]: the relay, the mail server, the bystander, and the four oracles that hold for every row.
+#![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
+
+mod addresses;
+mod loops;
+mod scene;
+mod smuggling;
+mod states;
+mod transcripts;
+mod volume;

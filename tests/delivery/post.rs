@@ -88,13 +88,12 @@ impl Settings {
         self
     }
 
+    /// A fault is the settings' own business: a host that cannot be used says so when it is asked.
     fn build(&self) -> Config {
         let secrets: Secrets = self.secrets.iter().cloned().collect();
         let mut snapshot = self.snapshot.clone();
         snapshot.hosts.sort_by(|one, other| one.name.cmp(&other.name));
-        let (config, faults) = config::build(snapshot, &secrets, None).unwrap();
-        assert!(faults.is_empty(), "{faults:?}");
-        config
+        config::build(snapshot, &secrets, None).unwrap().0
     }
 }
 

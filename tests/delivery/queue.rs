@@ -7,6 +7,7 @@ use postern_relay::metrics::Outcome;
 use postern_tests::clock::wait_until;
 use postern_tests::loopback;
 use postern_tests::sink::Sink;
+use postern_wire::snapshot::{Handshake, SecretFile, Tls, Verification, Way};
 
 use crate::hop::Hop;
 use crate::post::{Letter, Plan, Post, SOON, Settings};
@@ -72,7 +73,7 @@ fn a_dead_server_does_not_hold_up_another_one() {
     let mut other = plan.settings.snapshot.domains[0].clone();
     other.name = "zother".into();
     other.spec.names = vec!["other.test".into()];
-    if let postern_wire::snapshot::Way::Open(inbound) = &mut other.spec.inbound {
+    if let Way::Open(inbound) = &mut other.spec.inbound {
         inbound.deliver_to[0].host = "other".into();
     }
     plan.settings.snapshot.domains.push(postern_wire::Section::new("zother", "uid-zother", 1, other.spec));
@@ -117,6 +118,32 @@ fn mail_whose_domain_is_gone_is_held_and_goes_on_when_it_is_back() {
     let heard = post.wait_for_attempts(id, 1);
     assert_eq!((heard.status.as_str(), heard.server.as_str()), ("4.3.5", ""));
     assert_eq!(heard.reply, "example.test is not a domain of any RelayDomain");
+    post.change(&settings);
+    post.wait_until_empty();
+    assert_eq!(sink.mails().len(), 1);
+}
+
+#[test]
+fn a_host_without_its_certificate_is_not_dialled_and_gets_its_mail_when_it_is_mended() {
+    let sink = Sink::start().unwrap();
+    let settings = Settings::to(&[sink.address()]);
+    let mut broken = settings.clone().change_host("mailbox", |host| {
+        host.tls = Way::Open(Tls {
+            handshake: Handshake::StartTls,
+            verification: Verification::Verified,
+            server_name: None,
+            ca: Some(SecretFile("ca.crt".to_owned())),
+        });
+    });
+    broken.secrets = vec![("ca.crt".to_owned(), b"not a certificate".to_vec())];
+    let mut plan = Plan::new(broken);
+    (plan.limits.retry_first, plan.limits.retry_max) = (Duration::from_secs(600), Duration::from_secs(600));
+    let post = plan.start();
+    let id = post.post_one();
+    let heard = post.wait_for_attempts(id, 1);
+    assert_eq!(heard.status, "4.3.5");
+    assert!(heard.reply.starts_with("RelayHost mailbox: secrets/ca.crt: "), "{}", heard.reply);
+    assert_eq!(post.metrics().connections.get(), 0);
     post.change(&settings);
     post.wait_until_empty();
     assert_eq!(sink.mails().len(), 1);

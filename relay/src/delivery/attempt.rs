@@ -56,8 +56,10 @@ impl Kept {
 /// Whether the next hops answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// One of them answered MAIL, or there was none to ask.
+    /// One of them answered MAIL.
     Answered,
+    /// There was none to ask: the settings say why.
+    Nobody,
     /// None of those asked did.
     Unreachable,
 }
@@ -228,7 +230,11 @@ impl<'a> Attempt<'a> {
                 not_now(Fault { status: "4.3.5", text: hops.faults.join("; ") }.into())
             },
         });
-        let reach = if asked && !self.answered { Reach::Unreachable } else { Reach::Answered };
+        let reach = match (self.answered, asked) {
+            (true, _) => Reach::Answered,
+            (false, true) => Reach::Unreachable,
+            (false, false) => Reach::Nobody,
+        };
         (self.heard.into_iter().map(|heard| heard.unwrap_or_else(|| rest.clone())).collect(), reach)
     }
 

@@ -2,8 +2,7 @@
 //!
 //! It holds ids only. Routes are asked for by looking messages up in the spool, a bounded number at a time.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,9 +59,9 @@ struct Scheduler {
     schedule: Schedule<Key>,
     /// The settings by which routes were last asked.
     directory: Arc<dyn Directory>,
-    /// What is due later.
-    wheel: BinaryHeap<Reverse<(Timestamp, QueueId)>>,
-    /// What has no route: asked again as soon as the settings change.
+    /// What is due later. A set: what is pushed twice is still looked up once.
+    wheel: BTreeSet<(Timestamp, QueueId)>,
+    /// What has no route, or a host that cannot be used: due as soon as the settings change.
     held: HashSet<QueueId>,
     /// To be looked up: whether the spool has announced it.
     to_route: VecDeque<(QueueId, bool)>,
@@ -88,7 +87,7 @@ impl Scheduler {
         Self {
             schedule: Schedule::new(slots, backoff),
             directory: shared.directory(),
-            wheel: BinaryHeap::new(),
+            wheel: BTreeSet::new(),
             held: HashSet::new(),
             to_route: VecDeque::new(),
             looking: FuturesUnordered::new(),
@@ -149,7 +148,7 @@ impl Scheduler {
         if routing::is_due(&self.shared, due, Timestamp::now()) {
             self.to_route.push_back((arrival.id, true));
         } else {
-            self.wheel.push(Reverse((due, arrival.id)));
+            self.wheel.insert((due, arrival.id));
         }
     }
 
@@ -167,12 +166,12 @@ impl Scheduler {
             Looked::Found(Some(pending), announced) => (pending, announced),
             Looked::Found(None, _) => return,
             Looked::Later(later) => {
-                self.wheel.extend(later.into_iter().map(Reverse));
+                self.wheel.extend(later);
                 return;
             }
         };
         let routed = routing::route(&self.shared, &*self.directory, &pending, Timestamp::now());
-        self.wheel.extend(routed.later.map(|due| Reverse((due, pending.id))));
+        self.wheel.extend(routed.later.map(|due| (due, pending.id)));
         for (key, fresh) in routed.to {
             let suspended = NextHops::of(&*self.directory, &key, 0).all_suspended;
             let waits = !self.schedule.push(&key, pending.id, fresh, suspended);
@@ -231,7 +230,12 @@ impl Scheduler {
             Event::Idle(place, worker) if self.workers.contains_key(&worker) => self.schedule.idle(place, worker),
             Event::Idle(..) => {}
             Event::Route(id) => self.to_route.push_back((id, false)),
-            Event::Later(due, id) => self.wheel.push(Reverse((due, id))),
+            Event::Held(id) => {
+                self.held.insert(id);
+            }
+            Event::Later(due, id) => {
+                self.wheel.insert((due, id));
+            }
             Event::Unreachable { place, key, heard, answer } => {
                 let now = monotonic();
                 let until = self.schedule.unreachable(place, now, chance());
@@ -270,18 +274,15 @@ impl Scheduler {
             let due = super::outcome::later(Timestamp::now(), PANICKED);
             tracing::error!(queue_id = %hand.message, "an attempt panicked; the message waits");
             self.panicked.insert(hand.message, due);
-            self.wheel.push(Reverse((due, hand.message)));
+            self.wheel.insert((due, hand.message));
         }
     }
 
     fn tick(&mut self) {
         let now = Timestamp::now();
-        while let Some(Reverse((due, id))) = self.wheel.peek().copied() {
-            if !routing::is_due(&self.shared, due, now) {
-                break;
-            }
-            self.wheel.pop();
-            self.to_route.push_back((id, false));
+        while let Some(next) = self.due(now) {
+            self.wheel.remove(&next);
+            self.to_route.push_back((next.1, false));
         }
         self.panicked.retain(|_, until| *until > now);
         self.schedule.sweep(monotonic());
@@ -293,6 +294,12 @@ impl Scheduler {
             self.directory = directory;
             self.reload();
         }
+    }
+
+    /// What is due, from either end: at the far one stands what a clock has put there that has gone back since.
+    fn due(&self, now: Timestamp) -> Option<(Timestamp, QueueId)> {
+        let ends = [self.wheel.first(), self.wheel.last()];
+        ends.into_iter().flatten().find(|(due, _)| routing::is_due(&self.shared, *due, now)).copied()
     }
 
     /// New settings: what is stuck asks for its route again, and what flows asks at its next attempt anyway.

@@ -34,8 +34,10 @@ pub(super) enum Event {
     Reached(Place),
     /// It does not. The answer is how long it is left alone; none: others still reach it, and this attempt did not happen.
     Unreachable { place: Place, key: Key, heard: Remote, answer: oneshot::Sender<Option<Duration>> },
-    /// Some recipients of this message now have another destination.
+    /// Some recipients of this message have another destination, or are not due.
     Route(QueueId),
+    /// Only other settings can help this message.
+    Held(QueueId),
     /// This message is due again.
     Later(Timestamp, QueueId),
     /// The worker waits for more.
@@ -107,6 +109,10 @@ async fn work(shared: &Shared, reporter: &Reporter, job: &Job, kept: &mut Option
     let (heard, reach) = Attempt::new(shared, &claim, reporter).run(kept, &hops).await;
     let away = match reach {
         Reach::Answered => None,
+        Reach::Nobody => {
+            reporter.tell(Event::Held(job.message));
+            None
+        }
         Reach::Unreachable => match left_alone(reporter, job, &heard).await {
             Some(wait) => Some(wait),
             None => return,
@@ -115,17 +121,15 @@ async fn work(shared: &Shared, reporter: &Reporter, job: &Job, kept: &mut Option
     finish(shared, reporter, claim, heard, &hops, away).await;
 }
 
-/// The recipients that are due and whose route is this destination, and whether there are others that are due.
+/// The recipients that are due and whose route is this destination, and whether there are others.
 fn divide(shared: &Shared, pending: &Pending, directory: &dyn Directory, key: &Key) -> (Vec<u32>, bool) {
     let (envelope, now) = (&pending.envelope, Timestamp::now());
     let (mut mine, mut others) = (Vec::new(), false);
     for PendingRecipient { index, due, .. } in &pending.recipients {
         let Some(mailbox) = envelope.recipients.get(*index as usize) else { continue };
-        if !is_due(shared, *due, now) {
-            continue;
-        }
         match directory.route(&envelope.origin, mailbox) {
-            Route::To(tiers) if tiers == *key => mine.push(*index),
+            Route::To(tiers) if tiers == *key && is_due(shared, *due, now) => mine.push(*index),
+            // Not due now though it was when it was routed: the clock has gone back.
             Route::To(_) | Route::Held(_) => others = true,
         }
     }

@@ -4,14 +4,16 @@
 //! come onto stable storage. An outcome is in force here at once, and in the log a moment later: a crash between the two
 //! costs a duplicate, never a message.
 
+mod replay;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::log::{Place, Replay, Replayed};
-use super::record::{Flags, Header, Kind, Parts};
+use super::log::Place;
+use super::record::{Flags, Kind};
 use super::warm::Warm;
 use super::{PendingRecipient, Queued, ShownRecipient};
 use crate::envelope::{Envelope, Outcome, Remote};
@@ -362,46 +364,5 @@ impl Index {
 
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.messages.values().map(|message| message.arrived).min()
-    }
-}
-
-impl Replay for Index {
-    fn replay(&mut self, header: &Header, parts: &Parts<'_>, place: Place) -> Replayed {
-        let id = header.id;
-        let (arrived, recipients) = match header.kind {
-            Kind::Outcome => {
-                let Ok(all) = serde_json::from_slice::<Vec<Settled>>(parts.envelope) else {
-                    return Replayed::NotUnderstood;
-                };
-                for settled in &all {
-                    self.apply(id, settled);
-                }
-                let gone = if header.flags.settles { self.remove(id) } else { self.remove_settled(id) };
-                return gone.map_or(Replayed::Kept, |gone| Replayed::Freed(gone.place));
-            }
-            Kind::Put | Kind::PutFile => {
-                let Ok(envelope) = serde_json::from_slice::<Envelope>(parts.envelope) else {
-                    return Replayed::NotUnderstood;
-                };
-                (envelope.arrived, vec![Recipient::fresh(envelope.arrived); envelope.recipients.len()])
-            }
-            Kind::Copy => {
-                let Ok(copied) = serde_json::from_slice::<Copied>(parts.envelope) else {
-                    return Replayed::NotUnderstood;
-                };
-                let recipients = copied.recipients.into_iter().map(|it| Recipient {
-                    state: if it.done { State::Done } else { State::Pending },
-                    attempts: it.attempts,
-                    due: it.due,
-                    last: it.last.map(|remote| self.share(&remote)),
-                });
-                (copied.envelope.arrived, recipients.collect())
-            }
-        };
-        let size = u64::from(header.head) + u64::from(header.body);
-        let file = header.in_file().then_some(u64::from(header.body));
-        let (flags, recipients) = (header.flags, recipients.into());
-        let message = Message { place, flags, file, size, arrived, recipients, warm: None };
-        self.messages.insert(id, message).map_or(Replayed::Kept, |old| Replayed::Freed(old.place))
     }
 }

@@ -17,9 +17,9 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::record;
-use super::record::{ALIGN, HEADER, Header, Kind, Parts};
+use super::record::{ALIGN, HEADER, Kind, Parts};
 use super::segment::{STAMPS, START, Stamp};
-pub(super) use seam::{Disk, Entry, Place, Rank, Slot, Written};
+pub(super) use seam::{Disk, Entry, Place, Rank, Replay, Replayed, Slot, Written};
 
 /// Segments that ordinary mail leaves free.
 pub(super) const RESERVE: u64 = 2;
@@ -43,24 +43,6 @@ pub(super) struct Rules {
 #[derive(Debug, thiserror::Error)]
 #[error("the spool's log cannot be written: {0}")]
 pub(super) struct Fatal(pub(super) String);
-
-/// Who keeps the messages.
-pub(super) trait Replay {
-    /// A record, in the order of the log. Answers which place does not matter any more: the record's own when it says
-    /// nothing that lasts, a message's that it settles or moves.
-    fn replay(&mut self, header: &Header, parts: &Parts<'_>, place: Place) -> Replayed;
-}
-
-/// See [`Replay`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Replayed {
-    /// Nothing was freed.
-    Kept,
-    /// This message's place.
-    Freed(Place),
-    /// The record is whole and nobody understands it.
-    NotUnderstood,
-}
 
 #[derive(Debug)]
 struct Segment {

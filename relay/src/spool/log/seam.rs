@@ -98,3 +98,21 @@ pub(in super::super) enum Written {
     /// No segment is long enough for it.
     TooLarge,
 }
+
+/// Who keeps the messages.
+pub(in super::super) trait Replay {
+    /// A record, in the order of the log. Answers which place does not matter any more: the record's own when it says
+    /// nothing that lasts, a message's that it settles or moves.
+    fn replay(&mut self, header: &Header, parts: &Parts<'_>, place: Place) -> Replayed;
+}
+
+/// See [`Replay`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Replayed {
+    /// Nothing was freed.
+    Kept,
+    /// This message's place.
+    Freed(Place),
+    /// The record is whole and nobody understands it.
+    NotUnderstood,
+}

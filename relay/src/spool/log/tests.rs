@@ -14,6 +14,7 @@ use crate::queue_id::QueueId;
 use crate::spool::PendingRecipient;
 use crate::spool::backlog::{Backlog, Settle};
 use crate::spool::index::{Arrived, Index};
+use crate::spool::record::Header;
 use crate::spool::record::{Flags, Kind, Parts, crc_front};
 use crate::spool::survivors::Survivors;
 

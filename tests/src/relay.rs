@@ -197,13 +197,21 @@ impl Relay {
     /// # Errors
     /// When it does not answer.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect(self.http)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: relay.test\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("not HTTP: {answer}"))?;
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        Ok((code.with_context(|| format!("not HTTP: {head}"))?, body.to_owned()))
+        get(self.http, path)
     }
+}
+
+/// What is answered at this address to `GET path`: the code and the body.
+///
+/// # Errors
+/// When nothing is.
+pub fn get(http: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(http)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: relay.test\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("not HTTP: {answer}"))?;
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((code.with_context(|| format!("not HTTP: {head}"))?, body.to_owned()))
 }

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod crds;
 mod manifest;
+mod queue;
 
 /// Postern, the mail relay of a DMZ: a few YAML files say whose mail passes and where it goes.
 #[derive(Debug, Parser)]
@@ -23,12 +24,14 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Crds(crds::Args),
+    Queue(queue::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Crds(args) => crds::run(&args),
+        Command::Queue(args) => queue::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -19,11 +19,11 @@ pub struct Client {
     path: PathBuf,
 }
 
-/// Why there is no answer.
+/// Why there is no answer. The system's own word for it is the source.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens there.
-    #[error("control socket {}: {source}. Is a relay running, and is this its --control?", path.display())]
+    #[error("no relay answers at the control socket {}: is one running, with this as its --control?", path.display())]
     Connect {
         /// Where.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection broke.
-    #[error("control socket {}: {source}", path.display())]
+    #[error("control socket {}", path.display())]
     Broken {
         /// Where.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Not a line of this protocol.
-    #[error("control socket {}: the relay's answer cannot be read: {source}", path.display())]
+    #[error("control socket {}: the relay's answer cannot be read", path.display())]
     Malformed {
         /// Where.
         path: PathBuf,

@@ -176,7 +176,7 @@ async fn the_socket_is_private_and_goes_with_the_relay() {
     drop(trigger);
     task.await.unwrap();
     assert!(!path.exists());
-    assert!(Client::connect(&path).unwrap_err().to_string().contains("Is a relay running"));
+    assert!(Client::connect(&path).unwrap_err().to_string().contains("is one running"));
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["spool"]);
 }

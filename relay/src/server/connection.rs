@@ -232,6 +232,12 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.server.metrics.server().open_connections.dec();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -189,7 +189,7 @@ impl Dmz {
     /// The writes that the operator has made here, once it makes no more.
     pub(crate) async fn settled(&self) -> Vec<String> {
         let mut before = Vec::new();
-        loop {
+        for _ in 0..15 {
             tokio::time::sleep(Duration::from_secs(2)).await;
             let writes = self.writes().unwrap();
             if writes == before && !writes.is_empty() {
@@ -197,6 +197,7 @@ impl Dmz {
             }
             before = writes;
         }
+        panic!("the operator goes on writing: {} writes, the last: {:?}", before.len(), before.last());
     }
 
     /// Wakes the namespace by a change without a meaning, and waits until the operator has looked after it.

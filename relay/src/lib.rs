@@ -4,7 +4,7 @@
 //!
 //! | layer | modules | never |
 //! |---|---|---|
-//! | 4 wiring | `main`, `options`, `run`, `admin`, `control` | decide |
+//! | 4 wiring | `main`, `options`, `run`, `signals`, `admin`, `control` | decide |
 //! | 3 drivers | `server`, `delivery`, `reload` | know each other: they meet in the spool |
 //! | 2 resources | `config`, `client`, `spool`, `limits`, `metrics`, `shutdown` | each other's insides |
 //! | 1 pure | `smtp`, `policy`, `schedule`, `route`, `bounce`, `header` | tokio, sockets, files, clocks (`now` is an argument) |
@@ -30,6 +30,7 @@ mod run;
 pub mod schedule;
 pub mod server;
 pub mod shutdown;
+pub mod signals;
 pub mod smtp;
 pub mod spool;
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use postern_relay::options::{Defaults, Flags, Options};
-use postern_relay::{Failure, Handle};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use postern_relay::{Failure, Handle, signals};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -96,61 +95,15 @@ enum Fatal {
 
 fn start(options: Options) -> Result<(), Fatal> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| Fatal::Provider)?;
-    raise_descriptors();
+    signals::raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let handle = Handle::new();
-        let signals = Signals::new()?;
-        tokio::spawn(signals.steer(handle.clone()));
+        tokio::spawn(signals::steer(handle.clone())?);
         Ok(postern_relay::run(options, handle).await?)
     });
     runtime.shutdown_timeout(EXIT_TIME);
     ended
-}
-
-/// As many descriptors as the system lets us have: each connection needs one.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    if let Err(error) = raised {
-        tracing::warn!(%error, "the number of open files stays limited to {:?}", limit.current);
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn steer(mut self, handle: Handle) {
-        let mut draining = false;
-        loop {
-            tokio::select! {
-                _ = self.hang_up.recv() => {
-                    handle.reload();
-                    continue;
-                }
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
-            match draining {
-                false => handle.drain(),
-                true => handle.end(),
-            }
-            draining = true;
-        }
-    }
 }
 
 fn start_log(format: LogFormat, filter: EnvFilter) {
@@ -158,6 +111,8 @@ fn start_log(format: LogFormat, filter: EnvFilter) {
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
-        LogFormat::Plain => log.with_target(false).init(),
+        LogFormat::Plain => {
+            log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
     }
 }

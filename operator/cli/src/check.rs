@@ -6,10 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
-use postern_operator::problem::Effect;
-use postern_operator::resolve::resolve;
 use serde::Serialize;
 
+use crate::dmz;
 use crate::manifest::{self, Finding, Manifests};
 
 /// Say what is wrong with manifests: file, line, object, field, and what to write instead
@@ -73,7 +72,8 @@ fn report(mut manifests: Manifests) -> Report {
     let mut warnings = Vec::new();
     // What an object names is looked for when every object is valid; else a broken object would be missed by all others.
     if manifests.findings.is_empty() {
-        (manifests.findings, warnings) = unresolved(&manifests);
+        let dmz = dmz::compile(&manifests, &manifests.inputs());
+        (manifests.findings, warnings) = (dmz.errors, dmz.warnings);
     }
     Report {
         errors: manifests.findings,
@@ -84,26 +84,6 @@ fn report(mut manifests: Manifests) -> Report {
             relay_hosts: manifests.hosts.len(),
             filter_policies: manifests.policies.len(),
         },
-    }
-}
-
-/// What the operator would put into the objects' status: errors and warnings.
-fn unresolved(manifests: &Manifests) -> (Vec<Finding>, Vec<Finding>) {
-    let (_, problems) = resolve(&manifests.inputs());
-    let (warnings, errors): (Vec<_>, Vec<_>) =
-        problems.into_iter().partition(|problem| problem.effect == Effect::Warning);
-    let place = |problem: postern_operator::problem::Problem| {
-        let (field, message) = split_field(&problem.message);
-        manifests.finding(&problem.object.to_string(), field, message)
-    };
-    (errors.into_iter().map(place).collect(), warnings.into_iter().map(place).collect())
-}
-
-/// The operator's sentences begin with the field where there is one: `spec.deliverTo[0]: …`.
-fn split_field(message: &str) -> (&str, &str) {
-    match message.split_once(": ") {
-        Some((field, rest)) if field.starts_with("spec.") && !field.contains(' ') => (field, rest),
-        _ => ("", message),
     }
 }
 

@@ -9,8 +9,15 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod crds;
+mod dmz;
 mod manifest;
 mod queue;
+mod render;
+mod up;
+mod volume;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Postern, the mail relay of a DMZ: a few YAML files say whose mail passes and where it goes.
 #[derive(Debug, Parser)]
@@ -22,14 +29,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(Box<up::Args>),
     Check(check::Args),
+    Render(render::Args),
     Crds(crds::Args),
     Queue(queue::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Up(args) => up::run(*args),
         Command::Check(args) => check::run(&args),
+        Command::Render(args) => render::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Queue(args) => queue::run(&args),
     };

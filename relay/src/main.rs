@@ -111,8 +111,6 @@ fn start_log(format: LogFormat, filter: EnvFilter) {
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
-        LogFormat::Plain => {
-            log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
-        }
+        LogFormat::Plain => log.with_target(false).init(),
     }
 }

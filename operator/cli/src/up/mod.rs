@@ -10,6 +10,7 @@ mod story;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -86,7 +87,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         .with_env_filter(log)
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .compact()
         .init();

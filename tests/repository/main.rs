@@ -3,7 +3,8 @@
 //! - [`crates`]: which crate may know which, and what comes in from outside;
 //! - [`layers`]: inside the relay, imports point only downwards, and the pure layers stay pure;
 //! - [`sizes`]: the numbers and names that keep a file readable;
-//! - [`contract`]: the relay takes every field of the Snapshot apart.
+//! - [`contract`]: the relay takes every field of the Snapshot apart;
+//! - [`readme`]: what the README names exists, and the invariants stand in it.
 //!
 //! Each rule is a function from source text to the violations that it finds, and has a test in which it finds one. Functions
 //! of more than 70 lines are clippy's to find.
@@ -12,6 +13,7 @@
 mod contract;
 mod crates;
 mod layers;
+mod readme;
 mod sizes;
 mod source;
 

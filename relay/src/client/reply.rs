@@ -34,10 +34,10 @@ pub enum Malformed {
     /// Lines of one reply with different codes.
     #[error("sent one reply with two different codes")]
     CodesDiffer,
-    /// Longer than [`OCTETS_MAX`].
+    /// Longer than `OCTETS_MAX`.
     #[error("sent a reply longer than 8 KiB")]
     TooLong,
-    /// More lines than [`LINES_MAX`].
+    /// More lines than `LINES_MAX`.
     #[error("sent a reply of more than 100 lines")]
     TooManyLines,
 }

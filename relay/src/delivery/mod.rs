@@ -1,6 +1,6 @@
 //! Delivery: takes what the spool announces, hands it to the next hops, and settles every recipient.
 //!
-//! One task schedules ([`scheduler`]); each connection is a task of its own ([`worker`]) that claims, sends, settles, and
+//! One task schedules (`scheduler`); each connection is a task of its own (`worker`) that claims, sends, settles, and
 //! again. A route is asked for at each attempt, from the settings then in force. It fails over on a connection that cannot be
 //! made and on 4xx, never on 5xx, and never after a final dot was sent.
 //!

@@ -52,7 +52,7 @@ pub struct Policy {
     pub senders: Senders,
 }
 
-/// What [`Rules`] are made of: already checked, each name known.
+/// What `Rules` are made of: already checked, each name known.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// Clients that get 554.

@@ -2,7 +2,7 @@
 //!
 //! Only CRLF ends a line. A CR or LF alone, and a line that begins with anything but printable ASCII (a TLS handshake,
 //! a binary PROXY header), is broken: there is no agreement any more about where a command begins, so the connection
-//! ends. A line over the limit is read to its end and refused, up to [`Framer::discard_max`]; it is never kept.
+//! ends. A line over the limit is read to its end and refused, up to `Framer::discard_max`; it is never kept.
 
 use memchr::memchr2;
 

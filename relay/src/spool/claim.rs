@@ -28,7 +28,7 @@ impl Drop for Held {
     }
 }
 
-/// Recipients of one message that nobody else may attempt. Dropped unsettled, they return to the queue with an [`Arrival`].
+/// Recipients of one message that nobody else may attempt. Dropped unsettled, they return to the queue with an `Arrival`.
 #[derive(Debug)]
 pub struct Claim {
     pub(super) held: Held,

@@ -272,7 +272,7 @@ mod tests {
     fn shows_a_delivery_on_one_line_that_a_terminal_cannot_obey() {
         let message = b"Received: x\r\nsubject: hi \x1b[2Jthere\r\n folded\r\n\r\nSubject: not this\r\n";
         let line = delivery(&ReversePath::Null, &["<a@example.com>".into()], message, Path::new("d/1.eml"));
-        assert_eq!(line, "delivered  <> to <a@example.com>: \"hi [2Jthere\", 65 octets, d/1.eml");
+        assert_eq!(line, "delivered  <> to <a@example.com>: \"hi [2Jthere\", 66 octets, d/1.eml");
         assert_eq!(subject(b"From: a\r\n\r\nSubject: in the body\r\n"), None);
     }
 }

@@ -198,6 +198,15 @@ impl Post {
     }
 
     pub(crate) fn post(&self, letter: &Letter) -> QueueId {
+        self.commit(self.spool.admit(None).unwrap(), letter, Origin::Outsider { client: [192, 0, 2, 9].into() })
+    }
+
+    /// A message under an id and an origin of the test's choice.
+    pub(crate) fn commit_as(&self, id: QueueId, letter: &Letter, origin: Origin) {
+        self.commit(self.spool.admit_as(id).unwrap(), letter, origin);
+    }
+
+    fn commit(&self, mut intake: spool::Intake, letter: &Letter, origin: Origin) -> QueueId {
         let sender = match letter.sender {
             "" => ReversePath::Null,
             sender => ReversePath::Mailbox(sender.parse().unwrap()),
@@ -206,11 +215,10 @@ impl Post {
             arrived: letter.arrived,
             sender,
             recipients: letter.recipients.iter().map(|recipient| recipient.parse().unwrap()).collect(),
-            origin: Origin::Outsider { client: [192, 0, 2, 9].into() },
+            origin,
             eight_bit: !letter.content.is_ascii(),
         };
         self.runtime.block_on(async {
-            let mut intake = self.spool.admit(None).unwrap();
             intake.write(&letter.content).await.unwrap();
             self.spool.commit(intake.end().await.unwrap(), envelope).await.unwrap().id()
         })

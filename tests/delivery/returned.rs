@@ -1,6 +1,9 @@
 //! Notifications: who gets one, when, and what stands in it.
 
+use postern_relay::bounce;
+use postern_relay::envelope::Origin;
 use postern_relay::metrics::Outcome;
+use postern_relay::queue_id::QueueId;
 use postern_tests::clock::wait_until;
 use postern_tests::sink::Sink;
 
@@ -119,4 +122,36 @@ fn a_failure_whose_notification_cannot_be_stored_is_deferred_instead() {
     let heard = post.wait_for_attempts(id, 2);
     assert_eq!(heard.reply, "550 5.1.1 no bob here");
     assert_eq!((post.count(Outcome::Failed), returns.mails().len(), post.spool.queue().len()), (0, 0, 1));
+}
+
+/// A failure whose notification would have an id that is in the queue already, under this origin.
+fn with_the_id_in_use(origin: impl FnOnce(QueueId) -> Origin) -> (Post, Sink) {
+    let Returning { mailbox, settings, .. } = refusing();
+    let suspended = |settings: &Settings, name| settings.clone().change_host(name, |host| host.suspend = true);
+    let out_suspended = suspended(&settings, "out");
+    let post = Post::start(suspended(&out_suspended, "mailbox"));
+    let id = post.post_one();
+    let taken = bounce::id(id, &[0], 0);
+    post.commit_as(taken, &Letter { sender: "", ..Letter::to(&["alice@sender.test"]) }, origin(id));
+    post.change(&out_suspended);
+    wait_until("the failure is settled", SOON, || {
+        post.count(Outcome::Failed) == 1 && post.spool.queue().iter().all(|queued| queued.id != id)
+    })
+    .unwrap();
+    (post, mailbox)
+}
+
+#[test]
+fn a_notification_from_before_a_crash_is_not_made_again() {
+    let domain = Some("example.test".to_owned());
+    let (post, _mailbox) = with_the_id_in_use(|about| Origin::Notification { about, domain });
+    assert_eq!((post.metrics().notifications.get(), post.spool.queue().len()), (0, 1));
+}
+
+#[test]
+fn an_id_that_something_else_has_does_not_swallow_a_notification() {
+    let domain = Some("example.test".to_owned());
+    let (post, _mailbox) =
+        with_the_id_in_use(|about| Origin::Notification { about: QueueId::new(about.unix_millis() + 1, 0), domain });
+    assert_eq!((post.metrics().notifications.get(), post.spool.queue().len()), (1, 2));
 }

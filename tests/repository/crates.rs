@@ -21,7 +21,6 @@ const BANNED: &[&str] = &["native-tls", "openssl", "openssl-sys", "ring", "serde
 const TWO_VERSIONS: &[(&str, &str)] = &[
     ("base64", "k8s-openapi, kube-cel and tower-http are a version behind kube-client"),
     ("getrandom", "ahash, under kube-runtime, is a version behind rand, tempfile and uuid"),
-    ("hashbrown", "kube-runtime is a version behind"),
     ("syn", "derives move from 2 to 3 one after the other; nothing of it is in our programs"),
     ("thiserror", "cel, under kube's `cel`, still uses 1"),
     ("thiserror-impl", "see thiserror"),

@@ -97,7 +97,7 @@ impl Reply {
     }
 }
 
-/// On one line, at most [`TOLD_MAX`] octets: `550 5.1.1 no such user`.
+/// On one line, at most `TOLD_MAX` octets: `550 5.1.1 no such user`.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut told = self.code.to_string();

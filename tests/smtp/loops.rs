@@ -69,5 +69,7 @@ fn i05_two_relays_that_name_each_other_stop_and_tell_the_sender_once() {
     assert_eq!(mails.len(), 1, "one notification, and no more: {mails:?}");
     let text = String::from_utf8_lossy(&mails[0].content).into_owned();
     assert!(text.contains("5.4.6") && mails[0].recipients == ["<author@open.test>"], "{text}");
+    let hops = text.matches("\nReceived: from").count();
+    assert!((20..=52).contains(&hops), "{hops} hops:\n{text}");
     assert!(one.is_alive() && two.is_alive());
 }

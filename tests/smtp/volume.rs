@@ -1,4 +1,4 @@
-//! Rows E1 to E3, E5, E8: too much, too long, too slow.
+//! Rows E1 to E6, E8: too much, too long, too slow, too many.
 
 use std::time::Duration;
 
@@ -156,4 +156,20 @@ fn e08_a_declared_size_is_no_promise() {
         client.say("NOOP", 250).unwrap();
     }
     scene.survived(1).unwrap();
+}
+
+#[test]
+fn e06_a_new_client_is_greeted_though_all_places_are_taken_by_the_idle() {
+    let scene = Scene::with(&[("--connections", "100")]).unwrap();
+    let idle: Vec<_> = (0..300)
+        // Those beyond the hundred are told to come back, while nobody has been idle for long.
+        .filter_map(|number: u16| Client::connect_from([127, 0, 1, (number % 200) as u8].into(), scene.relay.smtp).ok())
+        .collect();
+    std::thread::sleep(Duration::from_millis(1500));
+    let begun = now();
+    let mut client = scene.stranger().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "greeted after {:?}", begun.elapsed());
+    assert_eq!(client.mail("a@stranger.test", &["bob@ours.test"], b"Subject: a\r\n\r\nb\r\n").unwrap().code, 250);
+    drop(idle);
+    scene.with_new_bystander().unwrap().survived(1).unwrap();
 }

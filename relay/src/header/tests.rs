@@ -85,7 +85,8 @@ fn no_header_is_slow() {
     ] {
         let begun = Instant::now();
         from(&value);
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", &value[..10]);
+        // Linear work takes milliseconds, quadratic work minutes: the bound tells them apart on any busy machine.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", &value[..10]);
     }
 }
 

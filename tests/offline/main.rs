@@ -168,7 +168,7 @@ fn a_broken_edit_is_named_by_file_line_object_and_field_and_changes_nothing() ->
             "domain.yaml",
             "- name: mailbox-server",
             "- name: mailbox-sever",
-            "RelayDomain/example: spec.deliverTo: the RelayHost mailbox-sever does not exist",
+            "RelayDomain/example: spec.deliverTo: the RelayHost mailbox-sever does not exist (there are application, mailbox-server, smarthost)",
         ),
         ("policy.yaml", "hops: 50", "hops: 5000", "FilterPolicy/default: spec.limits.hops: "),
         ("smarthost.yaml", "port: ", "port: 10", "RelayHost/smarthost: spec.endpoints[0].host.port: "),

@@ -110,8 +110,23 @@ fn policy(field: &str, name: &str, offers: &Offers<'_>, problems: &mut Problems<
         return Ok(name.to_owned());
     }
     let message = format!("{field}: the FilterPolicy {name} does not exist");
-    problems.unresolved(Reason::PolicyNotFound, message.clone());
+    let known = known("FilterPolicy", offers.policies.iter().copied());
+    problems.unresolved(Reason::PolicyNotFound, format!("{message} ({known})"));
     Err(message)
+}
+
+/// What could be written instead of a name that does not exist. Only for people: it is no part of the settings, which
+/// would change with every object otherwise.
+fn known<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<_> = names.collect();
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => format!("there is no {kind}"),
+        count if count > SHOWN => format!("there are {shown} and {} more", count - SHOWN),
+        1 => format!("there is {shown}"),
+        _ => format!("there are {shown}"),
+    }
 }
 
 /// The hosts that can take mail, sorted. An error only when there is none.
@@ -138,7 +153,8 @@ fn next_hops(
             }
             None => {
                 why = format!("{field}: the RelayHost {name} does not exist");
-                problems.unresolved(Reason::HostNotFound, why.clone());
+                let known = known("RelayHost", offers.hosts.keys().copied());
+                problems.unresolved(Reason::HostNotFound, format!("{why} ({known})"));
             }
         }
     }
@@ -171,7 +187,8 @@ fn senders(
             }
             None => {
                 why = format!("{field}: the RelayHost {name} does not exist");
-                problems.unresolved(Reason::HostNotFound, why.clone());
+                let known = known("RelayHost", offers.hosts.keys().copied());
+                problems.unresolved(Reason::HostNotFound, format!("{why} ({known})"));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The most that one file may hold. The API server takes objects up to about 1.5 MiB.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -29,7 +30,10 @@ pub(crate) fn read(paths: &[PathBuf]) -> Vec<Source> {
 fn read_one(path: &Path) -> Vec<Source> {
     let name = path.display().to_string();
     if path == Path::new("-") {
-        return vec![Source { name: "<stdin>".to_owned(), text: limited(io::stdin().lock()) }];
+        // It can be read only once, and `postern up` reads the other files again at each edit.
+        static STDIN: OnceLock<Result<String, String>> = OnceLock::new();
+        let text = STDIN.get_or_init(|| limited(io::stdin().lock())).clone();
+        return vec![Source { name: "<stdin>".to_owned(), text }];
     }
     if !path.is_dir() {
         return vec![Source { name, text: open(path) }];

@@ -38,7 +38,7 @@ pub(crate) const CONTROL: &str = "control.sock";
 /// enforced within a second, for the next message; open connections go on. A file that is wrong changes nothing: what is
 /// wrong is said, and the last good settings stay in force.
 ///
-/// Ctrl-C finishes what was begun, then ends; mail that waits is in the queue at the next start.
+/// Ctrl-C finishes what was begun, then ends; a second one ends at once. Mail that waits is in the queue at the next start.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   postern up -f crds/examples/quickstart --sink
@@ -107,10 +107,7 @@ fn options(flags: Flags, state: &Path) -> Result<Options> {
         http: ([127, 0, 0, 1], 8025).into(),
         control: Some(state.join(CONTROL)),
     };
-    let mut options = flags.into_options(state.join("settings"), state.join("spool"), defaults)?;
-    // Nobody balances load onto a relay that a person stops: new connections need not be taken any longer.
-    options.limits.drain_accept_time = std::time::Duration::ZERO;
-    Ok(options)
+    Ok(flags.into_options(state.join("settings"), state.join("spool"), defaults)?)
 }
 
 fn lower_case(addresses: &[String]) -> Vec<String> {

@@ -217,6 +217,9 @@ impl Post {
             recipients: letter.recipients.iter().map(|recipient| recipient.parse().unwrap()).collect(),
             origin,
             eight_bit: !letter.content.is_ascii(),
+            binary: false,
+            utf8: false,
+            dsn: None,
         };
         self.runtime.block_on(async {
             intake.write(&letter.content).await.unwrap();

@@ -129,6 +129,7 @@ fn a_host_without_its_certificate_is_not_dialled_and_gets_its_mail_when_it_is_me
     let settings = Settings::to(&[sink.address()]);
     let mut broken = settings.clone().change_host("mailbox", |host| {
         host.tls = Way::Open(Tls {
+            client_certificate: None,
             handshake: Handshake::StartTls,
             verification: Verification::Verified,
             server_name: None,

@@ -144,6 +144,7 @@ fn talk<S: Read + Write>(stream: &mut BufReader<S>, heard: &Mutex<Vec<String>>, 
 fn settings(server: &Server, verification: Verification, ca: Option<&Authority>, name: Option<&str>) -> Settings {
     let mut settings = Settings::to(&[server.address]).change_host("mailbox", |host| {
         host.tls = Way::Open(Tls {
+            client_certificate: None,
             handshake: Handshake::StartTls,
             verification,
             server_name: name.map(str::to_owned),

@@ -11,8 +11,8 @@ use postern_tests::sink::{Mail, Sink};
 use postern_tests::smtp::{Client, Reply};
 use postern_tests::usage::Usage;
 use postern_wire::snapshot::{
-    Inbound, Network, NextHop, Outbound, OutboundRecipients, RecipientMode, Recipients, Section, Snapshot, Verifier,
-    Way,
+    Inbound, InboundTls, Network, NextHop, Outbound, OutboundRecipients, RecipientMode, Recipients, Section, Snapshot,
+    Verifier, Way,
 };
 
 /// What an attack may cost.
@@ -46,6 +46,7 @@ pub(crate) fn settings(sink: &Sink) -> Snapshot {
     let hop = || NextHop { preference: 10, host: "mailbox".to_owned() };
     let mode = RecipientMode::Verify(vec![Verifier::List(known)]);
     let inbound = Inbound {
+        tls: InboundTls::default(),
         deliver_to: vec![hop()],
         recipients: Recipients { mode, subaddress_delimiter: None },
         policy: "default".to_owned(),

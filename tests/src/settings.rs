@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result};
 use postern_wire::limits::{HOPS, MESSAGE_SIZE, QUEUE_LIFETIME, RECIPIENTS_PER_MESSAGE};
 use postern_wire::snapshot::{
-    Domain, Endpoint, Handshake, Host, Inbound, MessageLimits, NextHop, Policy, Queue, RecipientMode, Recipients,
-    Senders, Tls, Verification, Way,
+    Domain, Endpoint, Handshake, Host, HostLimits, Inbound, InboundTls, MessageLimits, NextHop, Policy, Queue,
+    RecipientMode, Recipients, Senders, Tls, Verification, Way,
 };
 use postern_wire::{SCHEMA, SETTINGS_FILE, Section, SettingsFile, Snapshot};
 
@@ -74,18 +74,29 @@ impl Volume {
 /// are a RelayDomain `relayed`, a RelayHost `mailbox` and a FilterPolicy `default`.
 pub fn relaying(domain: &str, mailbox_server: SocketAddr) -> Snapshot {
     let inbound = Inbound {
+        tls: InboundTls::default(),
         deliver_to: vec![NextHop { preference: 10, host: "mailbox".to_owned() }],
         recipients: Recipients { mode: RecipientMode::AcceptAll, subaddress_delimiter: None },
         policy: "default".to_owned(),
     };
     let relayed = Domain { names: vec![domain.to_owned()], inbound: Way::Open(inbound), bounces: None, outbound: None };
-    let tls =
-        Tls { handshake: Handshake::None, verification: Verification::Opportunistic, server_name: None, ca: None };
+    let tls = Tls {
+        client_certificate: None,
+        handshake: Handshake::None,
+        verification: Verification::Opportunistic,
+        server_name: None,
+        ca: None,
+    };
     let mailbox = Host {
+        auth: None,
+        limits: HostLimits::default(),
+        mx: Vec::new(),
+        source_names: Vec::new(),
+        source_certificates: Vec::new(),
         endpoints: vec![Endpoint { address: mailbox_server.ip().to_string(), port: mailbox_server.port() }],
         tls: Way::Open(tls),
         sources: Vec::new(),
-        queue: Queue { lifetime: QUEUE_LIFETIME.default },
+        queue: Queue { null_sender_lifetime: None, warn_after: None, lifetime: QUEUE_LIFETIME.default },
         suspend: false,
     };
     let limits = MessageLimits {
@@ -93,7 +104,7 @@ pub fn relaying(domain: &str, mailbox_server: SocketAddr) -> Snapshot {
         recipients_per_message: u32::try_from(RECIPIENTS_PER_MESSAGE.default).unwrap_or(u32::MAX),
         hops: u32::try_from(HOPS.default).unwrap_or(u32::MAX),
     };
-    let policy = Policy { limits, blocked_clients: Vec::new(), senders: Senders::default() };
+    let policy = Policy { blocked_names: Vec::new(), limits, blocked_clients: Vec::new(), senders: Senders::default() };
     Snapshot {
         schema: SCHEMA,
         domains: vec![Section::new("relayed", "uid-of-relayed", 1, relayed)],

@@ -9,7 +9,7 @@ use postern_crds::condition::Reason;
 use postern_crds::domain::{self, RelayDomainSpec};
 use postern_crds::reference;
 use postern_wire::Section;
-use postern_wire::snapshot::{Domain, Inbound, NextHop, Outbound, OutboundRecipients, Way};
+use postern_wire::snapshot::{Domain, Inbound, InboundTls, NextHop, Outbound, OutboundRecipients, Way};
 
 use super::{defaults, recipients};
 use crate::inputs::Inputs;
@@ -86,7 +86,7 @@ fn inbound(context: &Context<'_>, written: &Incoming<'_>, problems: &mut Problem
     let recipients = recipients::recipients(context, written.recipients, problems);
     let (field, policy) = written.policy;
     let policy = self::policy(field, policy, context.offers, problems);
-    Ok(Inbound { deliver_to: deliver_to?, recipients: recipients?, policy: policy? })
+    Ok(Inbound { deliver_to: deliver_to?, recipients: recipients?, policy: policy?, tls: InboundTls::default() })
 }
 
 fn outbound_of(

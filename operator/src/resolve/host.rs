@@ -10,7 +10,7 @@ use postern_crds::RelayHostSpec;
 use postern_crds::condition::Reason;
 use postern_crds::host;
 use postern_wire::Section;
-use postern_wire::snapshot::{Endpoint, Handshake, Host, Queue, SecretFile, Tls, Verification, Way};
+use postern_wire::snapshot::{Endpoint, Handshake, Host, HostLimits, Queue, SecretFile, Tls, Verification, Way};
 
 use super::name::host_name;
 use super::policy::{bounded, host_list};
@@ -30,11 +30,20 @@ pub(super) fn host(
     let RelayHostSpec { endpoints, tls, queue, suspend, sources } = spec;
     Host {
         endpoints: endpoints_of(inputs, endpoints, problems),
+        mx: Vec::new(),
         tls: tls_of(inputs, &tls.clone().unwrap_or_default(), files, problems),
+        auth: None,
+        limits: HostLimits::default(),
         sources: host_list("spec.sources", sources, problems),
+        source_names: Vec::new(),
+        source_certificates: Vec::new(),
         queue: {
             let lifetime = queue.as_ref().and_then(|queue| queue.lifetime.as_ref()).map(|lifetime| lifetime.as_secs());
-            Queue { lifetime: bounded(&defaults::QUEUE_LIFETIME, lifetime, problems) }
+            Queue {
+                lifetime: bounded(&defaults::QUEUE_LIFETIME, lifetime, problems),
+                null_sender_lifetime: None,
+                warn_after: None,
+            }
         },
         suspend: suspend.unwrap_or_default(),
     }
@@ -166,7 +175,7 @@ fn tls_of(inputs: &Inputs, written: &host::Tls, files: &mut SecretFiles, problem
         files.insert(file.clone(), content);
         file
     });
-    Way::Open(Tls { handshake, verification, server_name, ca })
+    Way::Open(Tls { handshake, verification, server_name, ca, client_certificate: None })
 }
 
 /// The addresses and ports that a host's endpoints are today, without those that are never a target.

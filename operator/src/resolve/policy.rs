@@ -36,6 +36,7 @@ pub(super) fn policy(name: &str, spec: &FilterPolicySpec, problems: &mut Problem
     Policy {
         limits,
         blocked_clients: host_list("spec.connections.blockedClients", blocked_clients, problems),
+        blocked_names: Vec::new(),
         senders: Senders {
             blocked: patterns("spec.senders.blocked", &senders.blocked, problems),
             allowed: patterns("spec.senders.allowed", &senders.allowed, problems),

@@ -11,6 +11,9 @@ fn envelope(sender: ReversePath) -> Envelope {
         recipients: vec!["bob@contoso.com".parse().unwrap(), "\"a b\"@contoso.com".parse().unwrap()],
         origin: Origin::Outsider { client: "192.0.2.1".parse().unwrap() },
         eight_bit: false,
+        binary: false,
+        utf8: false,
+        dsn: None,
     }
 }
 

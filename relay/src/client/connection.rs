@@ -72,9 +72,16 @@ enum NoTls {
 impl Connection {
     /// Connects. An error says nothing about any message.
     pub async fn open(target: Target<'_>, hostname: &str, timeouts: &Timeouts) -> Result<Self, Said> {
-        let plain = greeted(target.address, hostname, timeouts).await?;
         let finish = |wire, offered, tls| Ok(Self::new(target, timeouts, wire, offered, tls));
+        if let TlsPlan::Implicit(client) = target.tls {
+            let stream = connect(target.address, timeouts).await?;
+            let (stream, version) = handshake(stream, client, target, timeouts).await?;
+            let secured = greeting(Wire::new(stream), hostname, timeouts).await?;
+            return finish(boxed(secured.wire), secured.offered, TlsUse::Encrypted(version));
+        }
+        let plain = greeted(target.address, hostname, timeouts).await?;
         let (client, mandatory) = match target.tls {
+            TlsPlan::Implicit(client) => (client, true),
             TlsPlan::None => return finish(boxed(plain.wire), plain.offered, TlsUse::Plain),
             TlsPlan::Opportunistic(client) => (client, false),
             TlsPlan::Mandatory(client) => (client, true),
@@ -251,18 +258,26 @@ fn boxed<S: Stream + 'static>(wire: Wire<S>) -> Wire<Box<dyn Stream>> {
     wire.map(|stream| Box::new(stream) as Box<dyn Stream>)
 }
 
-async fn greeted(address: SocketAddr, hostname: &str, timeouts: &Timeouts) -> Result<Greeted<TcpStream>, Said> {
+async fn connect(address: SocketAddr, timeouts: &Timeouts) -> Result<TcpStream, Fault> {
     let stream = match timeout(timeouts.connect, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(Fault::new("4.4.1", format!("cannot be reached: {}", error.kind())).into()),
+        Ok(Err(error)) => return Err(Fault::new("4.4.1", format!("cannot be reached: {}", error.kind()))),
         Err(_) => {
             let text = format!("cannot be reached: no connection within {} s", timeouts.connect.as_secs());
-            return Err(Fault::new("4.4.1", text).into());
+            return Err(Fault::new("4.4.1", text));
         }
     };
     // Without it the end of a message waits for an acknowledgement that the server delays.
     let _ = stream.set_nodelay(true);
-    let mut wire = Wire::new(stream);
+    Ok(stream)
+}
+
+async fn greeted(address: SocketAddr, hostname: &str, timeouts: &Timeouts) -> Result<Greeted<TcpStream>, Said> {
+    greeting(Wire::new(connect(address, timeouts).await?), hostname, timeouts).await
+}
+
+/// The greeting and EHLO.
+async fn greeting<S: Stream>(mut wire: Wire<S>, hostname: &str, timeouts: &Timeouts) -> Result<Greeted<S>, Said> {
     let greeting = wire.reply(timeouts.reply, "the connection with a greeting").await?;
     if !greeting.is_yes() {
         return Err(greeting.into());
@@ -305,24 +320,35 @@ async fn encrypt(
         421 => return Err(NoTls::Broken(Fault::new("4.7.4", format!("refused STARTTLS: {reply}")))),
         _ => return Err(NoTls::Declined(plain, reply.into())),
     }
-    let name = match &client.server_name {
-        Some(name) => name.clone(),
-        None => ServerName::try_from(target.name.to_owned()).unwrap_or_else(|_| target.address.ip().into()),
-    };
-    let connector = TlsConnector::from(client.config.clone());
-    let shaken = timeout(timeouts.connect, connector.connect(name, plain.wire.into_stream())).await;
-    let stream = match shaken {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(NoTls::Broken(Fault::new("4.7.5", format!("TLS handshake failed: {error}")))),
-        Err(_) => {
-            let text = format!("TLS handshake not finished within {} s", timeouts.connect.as_secs());
-            return Err(NoTls::Broken(Fault::new("4.7.5", text)));
-        }
-    };
-    let version = stream.get_ref().1.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+    let (stream, version) =
+        handshake(plain.wire.into_stream(), client, target, timeouts).await.map_err(NoTls::Broken)?;
     let mut wire = Wire::new(stream);
     let offered = hello(&mut wire, hostname, timeouts)
         .await
         .map_err(|said| NoTls::Broken(Fault::new("4.7.5", format!("refused EHLO after the TLS handshake: {said}"))))?;
     Ok((Greeted { wire, offered }, version))
+}
+
+/// TLS on a connection, and its version.
+async fn handshake(
+    stream: TcpStream,
+    client: &TlsClient,
+    target: Target<'_>,
+    timeouts: &Timeouts,
+) -> Result<(TlsStream<TcpStream>, &'static str), Fault> {
+    let name = match &client.server_name {
+        Some(name) => name.clone(),
+        None => ServerName::try_from(target.name.to_owned()).unwrap_or_else(|_| target.address.ip().into()),
+    };
+    let connector = TlsConnector::from(client.config.clone());
+    let stream = match timeout(timeouts.connect, connector.connect(name, stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(Fault::new("4.7.5", format!("TLS handshake failed: {error}"))),
+        Err(_) => {
+            let text = format!("TLS handshake not finished within {} s", timeouts.connect.as_secs());
+            return Err(Fault::new("4.7.5", text));
+        }
+    };
+    let version = stream.get_ref().1.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+    Ok((stream, version))
 }

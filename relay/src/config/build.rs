@@ -9,7 +9,7 @@ use postern_wire::snapshot::{Section, Snapshot};
 use postern_wire::status::Object;
 use postern_wire::{Digest, snapshot};
 
-use super::secrets::Secrets;
+use super::secrets::{Secrets, secrets_of_host};
 use super::section::{self, DomainPart, HostPart, Invalid, PolicyPart};
 use super::tls::Shared;
 use super::{Config, Fault};
@@ -99,10 +99,8 @@ fn compile<S, T>(
 }
 
 fn host_secrets(section: &Section<snapshot::Host>, secrets: &Secrets) -> Option<Digest> {
-    match &section.spec.tls {
-        snapshot::Way::Open(tls) => tls.ca.as_ref().and_then(|file| secrets.get(file)).map(Digest::of_bytes),
-        snapshot::Way::Unresolved(_) => None,
-    }
+    let content: Vec<_> = secrets_of_host(section).into_iter().map(|file| secrets.get(file)).collect();
+    (!content.is_empty()).then(|| Digest::of(&content))
 }
 
 /// Each name that a section uses must be there: the operator resolved them all.
@@ -114,7 +112,7 @@ fn check_references(sections: &Sections) -> Result<(), Invalid> {
         };
         for (field, name) in &part.next_hops {
             let host = sections.hosts.get(name).ok_or_else(|| dangling(field, "RelayHost", name))?;
-            if host.part.host.endpoints.is_empty() {
+            if host.part.host.endpoints.is_empty() && host.part.host.mx.is_empty() {
                 let (object, problem) = (format!("RelayDomain {domain}"), format!("RelayHost {name} has no endpoint"));
                 return Err(Invalid::Value { object, field, problem });
             }

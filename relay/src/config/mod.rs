@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use postern_wire::Digest;
+use postern_wire::snapshot::{ClientCertificate, HostLimits, HostName};
 use postern_wire::status::Object;
 
 use crate::address::Mailbox;
@@ -95,10 +96,24 @@ pub struct Host {
     pub name: Arc<str>,
     /// Equal, shared round robin.
     pub endpoints: Vec<Endpoint>,
+    /// The MX of each of these domains: as equal as the endpoints.
+    pub mx: Vec<Arc<str>>,
     /// How the connection is protected, or why it cannot be: then nothing is dialled and mail waits.
     pub tls: Result<TlsPlan, Arc<str>>,
+    /// The login, or why it cannot be used: then nothing is dialled and mail waits.
+    pub auth: Option<Result<Arc<Credentials>, Arc<str>>>,
+    /// How much it may be given at once.
+    pub limits: HostLimits,
     /// How long mail for it is kept.
     pub lifetime: Duration,
+    /// How long mail with the null sender is kept: at most `lifetime`.
+    pub null_sender_lifetime: Duration,
+    /// After how long a sender of ours is told that its mail waits. Absent: never.
+    pub warn_after: Option<Duration>,
+    /// Names whose addresses are sources.
+    pub source_names: Vec<HostName>,
+    /// Client certificates that are sources.
+    pub source_certificates: Vec<ClientCertificate>,
     /// Accept and keep, dial nothing, expire nothing.
     pub suspend: bool,
 }
@@ -112,11 +127,28 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// A login for SASL. Its password is in no log, error or `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user's name.
+    pub username: Box<str>,
+    /// The password.
+    pub password: Box<str>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
 /// How a connection to a host is protected.
 #[derive(Clone, Debug)]
 pub enum TlsPlan {
     /// Plain text.
     None,
+    /// TLS before anything is said, else deferred.
+    Implicit(TlsClient),
     /// STARTTLS when offered, with anyone; plain text when not, or when the handshake failed on an earlier connection.
     Opportunistic(TlsClient),
     /// STARTTLS with anyone (Required) or only with a certificate that the configuration trusts (Verified), else deferred.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postern_wire::Snapshot;
-use postern_wire::snapshot::{Host, SecretFile, Section, Tls, Way};
+use postern_wire::snapshot::{Auth, ClientCertificate, Host, KeyPair, SecretFile, Section, Tls, Way};
 
 /// The name of the folder in the mounted volume.
 const FOLDER: &str = "secrets";
@@ -105,13 +105,33 @@ pub(crate) fn read_file(path: &Path, size_max: u64) -> Result<Vec<u8>, Unreadabl
 /// Every file under `secrets/` that a Snapshot refers to.
 pub fn secret_files(snapshot: &Snapshot) -> BTreeSet<&SecretFile> {
     let Snapshot { schema: _, domains: _, hosts, policies: _ } = snapshot;
-    hosts.iter().filter_map(secret_of_host).collect()
+    hosts.iter().flat_map(secrets_of_host).collect()
 }
 
-fn secret_of_host(section: &Section<Host>) -> Option<&SecretFile> {
-    let Host { endpoints: _, tls, sources: _, queue: _, suspend: _ } = &section.spec;
-    match tls {
-        Way::Open(Tls { handshake: _, verification: _, server_name: _, ca }) => ca.as_ref(),
-        Way::Unresolved(_) => None,
+/// Every file under `secrets/` that one host refers to.
+pub(super) fn secrets_of_host(section: &Section<Host>) -> Vec<&SecretFile> {
+    let Host {
+        endpoints: _,
+        mx: _,
+        tls,
+        auth,
+        limits: _,
+        sources: _,
+        source_names: _,
+        source_certificates,
+        queue: _,
+        suspend: _,
+    } = &section.spec;
+    let mut files = Vec::new();
+    if let Way::Open(Tls { handshake: _, verification: _, server_name: _, ca, client_certificate }) = tls {
+        files.extend(ca);
+        if let Some(KeyPair { certificate, key }) = client_certificate {
+            files.extend([certificate, key]);
+        }
     }
+    if let Some(Way::Open(Auth { username, password })) = auth {
+        files.extend([username, password]);
+    }
+    files.extend(source_certificates.iter().map(|ClientCertificate { ca, dns_name: _ }| ca));
+    files
 }

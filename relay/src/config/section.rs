@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postern_wire::limits::{HOPS, Limit, MESSAGE_SIZE, QUEUE_LIFETIME, RECIPIENTS_PER_MESSAGE};
+use postern_wire::limits::{
+    HOPS, HOST_CONNECTION_MESSAGES, HOST_CONNECTIONS, HOST_MESSAGES, Limit, MESSAGE_SIZE, QUEUE_LIFETIME,
+    QUEUE_NULL_SENDER_LIFETIME, QUEUE_WARN_AFTER, RECIPIENTS_PER_MESSAGE,
+};
 use postern_wire::snapshot as wire;
 use postern_wire::snapshot::{Section, Way};
 
 use super::secrets::Secrets;
 use super::tls::Shared;
-use super::{Endpoint, Host};
+use super::{Credentials, Endpoint, Host};
 use crate::address::Domain as DomainName;
 use crate::policy::client::range;
 use crate::policy::recipient::{Addresses, Known, Recipients};
@@ -189,7 +192,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn inbound(&mut self, inbound: &wire::Inbound) -> Result<(policy::Inbound, Arc<[Tier]>), Invalid> {
-        let wire::Inbound { deliver_to, recipients, policy } = inbound;
+        let wire::Inbound { deliver_to, recipients, policy, tls } = inbound;
         let wire::Recipients { mode, subaddress_delimiter } = recipients;
         let known = match mode {
             wire::RecipientMode::AcceptAll => Known::All,
@@ -200,7 +203,11 @@ impl Parts<'_> {
         };
         self.policies.push(policy.clone());
         let recipients = Recipients::new(known, *subaddress_delimiter);
-        let rules = policy::Inbound { recipients, policy: policy.as_str().into() };
+        let tls_required = match tls {
+            wire::InboundTls::Opportunistic => false,
+            wire::InboundTls::Required => true,
+        };
+        let rules = policy::Inbound { recipients, policy: policy.as_str().into(), tls_required };
         Ok((rules, self.tiers("deliverTo", deliver_to)?))
     }
 
@@ -233,23 +240,91 @@ impl Parts<'_> {
 /// Compiles a RelayHost. TLS that cannot be set up is a fault of this host alone: its mail waits.
 pub(super) fn host(section: &Section<wire::Host>, secrets: &Secrets, shared: &Shared) -> Result<HostPart, Invalid> {
     let Section { name, uid: _, generation: _, digest: _, spec } = section;
-    let wire::Host { endpoints, tls, sources, queue: wire::Queue { lifetime }, suspend } = spec;
+    let wire::Host { endpoints, mx, tls, auth, limits, sources, source_names, source_certificates, queue, suspend } =
+        spec;
     let object = Object { kind: "RelayHost", name };
     let endpoints = endpoints.iter().map(|endpoint| self::endpoint(&object, endpoint)).collect::<Result<_, _>>()?;
-    let lifetime = Duration::from_secs(object.limit(&QUEUE_LIFETIME, *lifetime)?);
-    let (tls, fault) = match tls {
+    for domain in mx {
+        if !domain.parse::<DomainName>().is_ok_and(|name| !name.is_literal()) {
+            return Err(object.wrong("mx", format!("{domain:?} is not a DNS name")));
+        }
+    }
+    let (tls, tls_fault) = secured(tls, |tls| shared.plan(tls, secrets));
+    let (auth, auth_fault) = match auth.as_ref().map(|auth| secured(auth, |auth| credentials(auth, secrets))) {
+        None => (None, None),
+        Some((auth, fault)) => (Some(auth), fault),
+    };
+    let wire::HostLimits { connections, messages_per_connection, messages_per_minute } = limits;
+    for (limit, value) in [
+        (&HOST_CONNECTIONS, connections),
+        (&HOST_CONNECTION_MESSAGES, messages_per_connection),
+        (&HOST_MESSAGES, messages_per_minute),
+    ] {
+        value.map(|value| object.limit(limit, u64::from(value))).transpose()?;
+    }
+    let sources = object.ranges("sources", sources)?;
+    let (lifetime, null_sender_lifetime, warn_after) = self::queue(&object, queue)?;
+    let host = Host {
+        name: name.as_str().into(),
+        endpoints,
+        mx: mx.iter().map(|domain| domain.as_str().into()).collect(),
+        tls,
+        auth,
+        limits: *limits,
+        lifetime,
+        null_sender_lifetime,
+        warn_after,
+        source_names: source_names.clone(),
+        source_certificates: source_certificates.clone(),
+        suspend: *suspend,
+    };
+    Ok(HostPart { host: Arc::new(host), sources, fault: tls_fault.or(auth_fault) })
+}
+
+/// Something that needs secrets: what it is, or why it cannot be used; and that again when it is the relay that says so.
+type Secured<T> = (Result<T, Arc<str>>, Option<Arc<str>>);
+
+fn secured<W, T>(way: &Way<W>, open: impl FnOnce(&W) -> Result<T, String>) -> Secured<T> {
+    match way {
         Way::Unresolved(reason) => (Err(reason.as_str().into()), None),
-        Way::Open(tls) => match shared.plan(tls, tls.ca.as_ref().and_then(|file| secrets.get(file))) {
-            Ok(plan) => (Ok(plan), None),
+        Way::Open(spec) => match open(spec) {
+            Ok(thing) => (Ok(thing), None),
             Err(problem) => {
                 let problem: Arc<str> = problem.into();
                 (Err(problem.clone()), Some(problem))
             }
         },
+    }
+}
+
+/// A login without control characters: they would mean something else to SASL, or to a log.
+fn credentials(auth: &wire::Auth, secrets: &Secrets) -> Result<Arc<Credentials>, String> {
+    let wire::Auth { username, password } = auth;
+    let read = |file: &wire::SecretFile| -> Result<Box<str>, String> {
+        let name = &file.0;
+        let content = secrets.get(file).ok_or_else(|| format!("secrets/{name} is missing"))?;
+        let text = std::str::from_utf8(content).map_err(|_| format!("secrets/{name} is not UTF-8"))?;
+        // Written with an editor, a file ends in a line feed that is no part of it.
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        match text {
+            "" => Err(format!("secrets/{name} is empty")),
+            text if text.contains(char::is_control) => Err(format!("secrets/{name} holds a control character")),
+            text => Ok(text.into()),
+        }
     };
-    let sources = object.ranges("sources", sources)?;
-    let host = Host { name: name.as_str().into(), endpoints, tls, lifetime, suspend: *suspend };
-    Ok(HostPart { host: Arc::new(host), sources, fault })
+    Ok(Arc::new(Credentials { username: read(username)?, password: read(password)? }))
+}
+
+/// How long mail is kept, mail with the null sender, and when a sender is told that it waits.
+fn queue(object: &Object<'_>, queue: &wire::Queue) -> Result<(Duration, Duration, Option<Duration>), Invalid> {
+    let wire::Queue { lifetime, null_sender_lifetime, warn_after } = queue;
+    let lifetime = Duration::from_secs(object.limit(&QUEUE_LIFETIME, *lifetime)?);
+    let null_sender = null_sender_lifetime.unwrap_or(QUEUE_NULL_SENDER_LIFETIME.default);
+    let null_sender = Duration::from_secs(object.limit(&QUEUE_NULL_SENDER_LIFETIME, null_sender)?);
+    let warn_after = object.limit(&QUEUE_WARN_AFTER, warn_after.unwrap_or(QUEUE_WARN_AFTER.default))?;
+    let warn_after = (warn_after > 0).then(|| Duration::from_secs(warn_after));
+    Ok((lifetime, null_sender.min(lifetime), warn_after))
 }
 
 fn endpoint(object: &Object<'_>, endpoint: &wire::Endpoint) -> Result<Endpoint, Invalid> {
@@ -267,11 +342,11 @@ fn endpoint(object: &Object<'_>, endpoint: &wire::Endpoint) -> Result<Endpoint, 
 /// Compiles a FilterPolicy.
 pub(super) fn policy(section: &Section<wire::Policy>) -> Result<PolicyPart, Invalid> {
     let Section { name, uid: _, generation: _, digest: _, spec } = section;
-    let wire::Policy { limits, blocked_clients, senders } = spec;
+    let wire::Policy { limits, blocked_clients, blocked_names, senders } = spec;
     let wire::MessageLimits { message_size, recipients_per_message, hops } = limits;
     let wire::Senders { blocked, allowed } = senders;
     let object = Object { kind: "FilterPolicy", name };
-    if !blocked_clients.is_empty() && name != "default" {
+    if !(blocked_clients.is_empty() && blocked_names.is_empty()) && name != "default" {
         return Err(object.wrong("blockedClients", "only the policy named default holds before a domain is known"));
     }
     let recipients = object.limit(&RECIPIENTS_PER_MESSAGE, u64::from(*recipients_per_message))?;
@@ -283,6 +358,7 @@ pub(super) fn policy(section: &Section<wire::Policy>) -> Result<PolicyPart, Inva
     };
     let patterns = |patterns: &[String]| Patterns::new(patterns.iter().map(String::as_str));
     let senders = Senders { blocked: patterns(blocked), allowed: patterns(allowed) };
-    let policy = Arc::new(policy::Policy { name: name.as_str().into(), limits, senders });
+    let blocked_names = blocked_names.clone();
+    let policy = Arc::new(policy::Policy { name: name.as_str().into(), limits, blocked_names, senders });
     Ok(PolicyPart { policy, blocked_clients: object.ranges("blockedClients", blocked_clients)? })
 }

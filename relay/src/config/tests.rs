@@ -6,7 +6,7 @@ use postern_wire::snapshot::{SecretFile, Section, Snapshot, Way};
 
 use super::*;
 use crate::address::ReversePath;
-use crate::policy::Party;
+use crate::policy::{Client, Party};
 
 fn hop(preference: u16, host: &str) -> wire::NextHop {
     wire::NextHop { preference, host: host.to_owned() }
@@ -14,21 +14,28 @@ fn hop(preference: u16, host: &str) -> wire::NextHop {
 
 fn host(address: &str) -> wire::Host {
     wire::Host {
+        auth: None,
+        limits: HostLimits::default(),
+        mx: Vec::new(),
+        source_names: Vec::new(),
+        source_certificates: Vec::new(),
         endpoints: vec![wire::Endpoint { address: address.to_owned(), port: 25 }],
         tls: Way::Open(wire::Tls {
+            client_certificate: None,
             handshake: wire::Handshake::StartTls,
             verification: wire::Verification::Opportunistic,
             server_name: None,
             ca: None,
         }),
         sources: vec![wire::Network { range: "10.0.0.0/28".to_owned(), except: vec!["10.0.0.3/32".to_owned()] }],
-        queue: wire::Queue { lifetime: 7200 },
+        queue: wire::Queue { null_sender_lifetime: None, warn_after: None, lifetime: 7200 },
         suspend: false,
     }
 }
 
 fn inbound() -> wire::Inbound {
     wire::Inbound {
+        tls: wire::InboundTls::default(),
         deliver_to: vec![hop(20, "backup"), hop(10, "one"), hop(10, "other")],
         recipients: wire::Recipients {
             mode: wire::RecipientMode::Verify(vec![wire::Verifier::List(vec!["bob@contoso.com".to_owned()])]),
@@ -49,6 +56,7 @@ fn outbound() -> wire::Outbound {
 
 fn policy() -> wire::Policy {
     wire::Policy {
+        blocked_names: Vec::new(),
         limits: wire::MessageLimits { message_size: 1 << 20, recipients_per_message: 100, hops: 50 },
         blocked_clients: vec![wire::Network { range: "192.0.2.0/24".to_owned(), except: Vec::new() }],
         senders: wire::Senders { blocked: vec!["*@spam.example".to_owned()], allowed: Vec::new() },
@@ -97,6 +105,7 @@ impl Fixture {
 
     fn verified(&mut self, ca: Option<&str>) -> &mut Self {
         self.one.tls = Way::Open(wire::Tls {
+            client_certificate: None,
             handshake: wire::Handshake::StartTls,
             verification: wire::Verification::Verified,
             server_name: Some("mail.contoso.com".to_owned()),
@@ -108,6 +117,10 @@ impl Fixture {
 
 fn certificate() -> Vec<u8> {
     rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert.pem().into_bytes()
+}
+
+fn connected(address: [u8; 4]) -> Client {
+    Client { address: address.into(), local: [127, 0, 0, 1].into() }
 }
 
 #[test]
@@ -122,10 +135,10 @@ fn the_fixture_is_enforced_as_written() {
     assert_eq!(tiers, [vec!["one", "other"], vec!["backup"]]);
     assert_eq!(config.host("one").unwrap().endpoints[0].address.as_ref(), "10.0.0.1");
     assert!(config.host("nobody").is_none());
-    assert!(!config.rules.connect([192, 0, 2, 1].into()).is_accepted());
+    assert!(!config.rules.connect(&connected([192, 0, 2, 1])).is_accepted());
     let mail = |client: [u8; 4]| {
         let sender = ReversePath::Mailbox("bob@contoso.com".parse().unwrap());
-        config.rules.mail(client.into(), [127, 0, 0, 1].into(), sender, None)
+        config.rules.mail(&connected(client), sender, None)
     };
     let (decision, transaction) = mail([10, 0, 0, 1]);
     let party = Party::Source { hosts: vec!["one".into()], domain: Some("contoso.com".into()) };
@@ -245,7 +258,8 @@ fn the_protection_asked_for_or_none_at_all() {
     use wire::{Handshake, Verification};
     let plan = |handshake, verification| {
         let mut fixture = Fixture::new();
-        fixture.one.tls = Way::Open(wire::Tls { handshake, verification, server_name: None, ca: None });
+        fixture.one.tls =
+            Way::Open(wire::Tls { client_certificate: None, handshake, verification, server_name: None, ca: None });
         fixture.build(None).unwrap().0.host("one").unwrap().tls.clone()
     };
     assert!(matches!(plan(Handshake::None, Verification::Opportunistic), Ok(TlsPlan::None)));

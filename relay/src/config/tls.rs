@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use postern_wire::snapshot::{Handshake, Tls, Verification};
+use postern_wire::snapshot::{Handshake, KeyPair, SecretFile, Tls, Verification};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use super::{TlsClient, TlsPlan};
+use super::{Secrets, TlsClient, TlsPlan};
 
 /// The configurations that hosts share: one that takes anyone, and one with the public CAs.
 #[derive(Clone, Debug)]
@@ -35,36 +36,63 @@ impl Shared {
         Ok(Self { provider, anyone: Arc::new(anyone), public: Arc::new(public) })
     }
 
-    /// The plan that a Snapshot asks for; `ca` is the content of the file that it names.
+    /// The plan that a Snapshot asks for, with the files that it names.
     ///
     /// # Errors
     /// One sentence: what cannot be used. Nothing is dialled then, rather than with less protection than was asked for.
-    pub(super) fn plan(&self, tls: &Tls, ca: Option<&[u8]>) -> Result<TlsPlan, String> {
-        let Tls { handshake, verification, server_name, ca: ca_file } = tls;
-        let client = |config: Arc<ClientConfig>| -> Result<TlsClient, String> {
-            let name = server_name.as_deref().map(|name| {
-                ServerName::try_from(name.to_owned()).map_err(|_| format!("serverName: {name:?} is not a DNS name"))
-            });
-            Ok(TlsClient { config, server_name: name.transpose()? })
+    pub(super) fn plan(&self, tls: &Tls, secrets: &Secrets) -> Result<TlsPlan, String> {
+        let Tls { handshake, verification, server_name, ca, client_certificate } = tls;
+        if (*handshake, *verification) == (Handshake::None, Verification::Opportunistic) {
+            return Ok(TlsPlan::None);
+        }
+        let config = match (verification, ca) {
+            (Verification::Opportunistic | Verification::Required, _) => self.anyone.clone(),
+            (Verification::Verified, None) => self.public.clone(),
+            (Verification::Verified, Some(file)) => of_file(file, secrets, |pem| self.private(pem))?,
         };
+        let config = match client_certificate {
+            None => config,
+            Some(pair) => self.with_key_pair(&config, pair, secrets)?,
+        };
+        let name = server_name.as_deref().map(|name| {
+            ServerName::try_from(name.to_owned()).map_err(|_| format!("serverName: {name:?} is not a DNS name"))
+        });
+        let client = TlsClient { config, server_name: name.transpose()? };
         match (handshake, verification) {
-            (Handshake::None, Verification::Opportunistic) => Ok(TlsPlan::None),
             (Handshake::None, verification) => {
                 Err(format!("tls: verification {verification:?} needs a handshake, and handshake is None"))
             }
-            (Handshake::StartTls, Verification::Opportunistic) => {
-                Ok(TlsPlan::Opportunistic(client(self.anyone.clone())?))
-            }
-            (Handshake::StartTls, Verification::Required) => Ok(TlsPlan::Mandatory(client(self.anyone.clone())?)),
-            (Handshake::StartTls, Verification::Verified) => {
-                let config = match (ca_file, ca) {
-                    (None, _) => self.public.clone(),
-                    (Some(file), Some(pem)) => self.private(pem).map_err(|why| format!("secrets/{}: {why}", file.0))?,
-                    (Some(file), None) => return Err(format!("secrets/{} is missing", file.0)),
-                };
-                Ok(TlsPlan::Mandatory(client(config)?))
-            }
+            (Handshake::StartTls, Verification::Opportunistic) => Ok(TlsPlan::Opportunistic(client)),
+            (Handshake::StartTls, Verification::Required | Verification::Verified) => Ok(TlsPlan::Mandatory(client)),
+            (Handshake::Implicit, _) => Ok(TlsPlan::Implicit(client)),
         }
+    }
+
+    /// The same, and who we are when the server asks.
+    fn with_key_pair(
+        &self,
+        config: &ClientConfig,
+        pair: &KeyPair,
+        secrets: &Secrets,
+    ) -> Result<Arc<ClientConfig>, String> {
+        let KeyPair { certificate, key } = pair;
+        let chain = of_file(certificate, secrets, |pem| {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+            match chain {
+                Ok(chain) if chain.is_empty() => Err("holds no certificate in PEM form".to_owned()),
+                Ok(chain) => Ok(chain),
+                Err(error) => Err(format!("is not PEM: {error}")),
+            }
+        })?;
+        // What is wrong with a key is told without any of it.
+        let signing = of_file(key, secrets, |pem| {
+            let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| "holds no private key in PEM form".to_owned())?;
+            CertifiedKey::from_der(chain, key, &self.provider)
+                .map_err(|error| format!("does not fit secrets/{}: {error}", certificate.0))
+        })?;
+        let mut config = config.clone();
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(signing));
+        Ok(Arc::new(config))
     }
 
     /// Trusts the CAs of a PEM file and nobody else.
@@ -80,6 +108,15 @@ impl Shared {
         }
         trusting(&self.provider, roots).map(Arc::new).map_err(|error| error.to_string())
     }
+}
+
+fn of_file<T>(
+    file: &SecretFile,
+    secrets: &Secrets,
+    read: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<T, String> {
+    let content = secrets.get(file).ok_or_else(|| format!("secrets/{} is missing", file.0))?;
+    read(content).map_err(|why| format!("secrets/{}: {why}", file.0))
 }
 
 fn trusting(provider: &Arc<CryptoProvider>, roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {

@@ -51,6 +51,9 @@ impl Serving {
             recipients: recipients.iter().map(|recipient| recipient.parse().unwrap()).collect(),
             origin: Origin::Outsider { client: [192, 0, 2, 1].into() },
             eight_bit: false,
+            binary: false,
+            utf8: false,
+            dsn: None,
         };
         let id = self.spool.commit(draft, envelope).await.unwrap().id();
         assert_eq!(self.arrivals.next().await.unwrap().id, id);

@@ -117,6 +117,13 @@ mod tests {
     fn host(name: &str, endpoints: &[&str]) -> Host {
         let endpoint = |address: &&str| Endpoint { address: (*address).into(), port: 25 };
         Host {
+            auth: None,
+            limits: postern_wire::snapshot::HostLimits::default(),
+            mx: Vec::new(),
+            source_names: Vec::new(),
+            source_certificates: Vec::new(),
+            null_sender_lifetime: Duration::from_secs(10),
+            warn_after: None,
             name: name.into(),
             endpoints: endpoints.iter().map(endpoint).collect(),
             tls: Ok(TlsPlan::None),

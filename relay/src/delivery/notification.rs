@@ -79,7 +79,16 @@ async fn notify(shared: &Shared, claim: &Claim, outcomes: &[Outcome], now: Times
     let draft = intake.end().await?;
     let origin = Origin::Notification { about: claim.id(), domain: Some(bounce::domain(envelope, first.recipient)) };
     let (sender, eight_bit) = (sender.clone(), draft.eight_bit());
-    let envelope = Envelope { arrived: now, sender: ReversePath::Null, recipients: vec![sender], origin, eight_bit };
+    let envelope = Envelope {
+        arrived: now,
+        sender: ReversePath::Null,
+        recipients: vec![sender],
+        origin,
+        eight_bit,
+        binary: false,
+        utf8: false,
+        dsn: None,
+    };
     let receipt = shared.spool.commit(draft, envelope).await?;
     shared.metrics.delivery().notifications.inc();
     tracing::info!(queue_id = %receipt.id(), about = %claim.id(), "notification");

@@ -49,6 +49,15 @@ impl Decision {
     }
 }
 
+/// Who is connected, as far as it is known.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its address.
+    pub address: IpAddr,
+    /// Our own address that it connected to: `postmaster@[this]` is ours.
+    pub local: IpAddr,
+}
+
 /// What is known of a transaction between MAIL and the end of its content. Made by [`Rules::mail`].
 #[derive(Clone, Debug)]
 pub struct Transaction {

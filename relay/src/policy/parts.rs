@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use postern_wire::snapshot::HostName;
+
 use super::client::Networks;
 use super::limits::Limits;
 use super::names::Names;
@@ -27,6 +29,8 @@ pub struct Inbound {
     pub recipients: Recipients,
     /// The policy that outsiders are held to.
     pub policy: Arc<str>,
+    /// Mail to it must come over TLS.
+    pub tls_required: bool,
 }
 
 /// Mail from a domain of ours.
@@ -47,6 +51,8 @@ pub struct Policy {
     pub name: Arc<str>,
     /// Sizes and counts.
     pub limits: Limits,
+    /// Names whose addresses are blocked clients.
+    pub blocked_names: Vec<HostName>,
     /// Senders that outsiders may not use. Our own sources are held to their domain instead, so that blocking our own
     /// domain against forgers does not stop our own mail.
     pub senders: Senders,

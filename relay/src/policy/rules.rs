@@ -7,7 +7,7 @@ use std::sync::Arc;
 use postern_wire::limits as wire;
 
 use super::limits::{Limits, looping, too_large, too_many_recipients};
-use super::{ContentFacts, Decision, Domain, Parts, Party, Transaction};
+use super::{Client, ContentFacts, Decision, Domain, Parts, Party, Transaction};
 use crate::address::{ForwardPath, Mailbox, ReversePath};
 use crate::envelope::Origin;
 use crate::smtp::Reply;
@@ -41,9 +41,9 @@ impl Rules {
     }
 
     /// A client has connected.
-    pub fn connect(&self, client: IpAddr) -> Decision {
-        if self.parts.blocked_clients.hold(client) {
-            let client = client.to_canonical();
+    pub fn connect(&self, client: &Client) -> Decision {
+        if self.parts.blocked_clients.hold(client.address) {
+            let client = client.address.to_canonical();
             let reply = Reply::new(554, Enhanced(5, 7, 1), format!("{client}: this address is blocked here"));
             let field = "FilterPolicy/default spec.connections.blockedClients";
             return Decision::refuse("blocked-client", reply, Some(field.into()));
@@ -51,15 +51,10 @@ impl Rules {
         Decision::accept(None)
     }
 
-    /// MAIL: who is it, and by which right? `local` is the address that it connected to.
-    pub fn mail(
-        &self,
-        client: IpAddr,
-        local: IpAddr,
-        sender: ReversePath,
-        declared_size: Option<u64>,
-    ) -> (Decision, Transaction) {
-        let (client, local) = (client.to_canonical(), local.to_canonical());
+    /// MAIL: who is it, and by which right?
+    pub fn mail(&self, client: &Client, sender: ReversePath, declared_size: Option<u64>) -> (Decision, Transaction) {
+        let Client { address, local } = client;
+        let (client, local) = (address.to_canonical(), local.to_canonical());
         let (party, policy, recipients) = (Party::Outsider, None, Vec::new());
         let mut transaction = Transaction { client, local, sender, declared_size, party, policy, recipients };
         let mut hosts: Vec<Arc<str>> = self.parts.sources.find(client).cloned().collect();

@@ -18,7 +18,7 @@ fn policy(name: &str, message_size: u64, recipients: usize, blocked: &[&str]) ->
     let senders =
         Senders { blocked: Patterns::new(blocked.iter().copied()), allowed: Patterns::new(["good@spam.example"]) };
     let limits = Limits { message_size, recipients, hops: 5 };
-    Arc::new(Policy { name: name.into(), limits, senders })
+    Arc::new(Policy { blocked_names: Vec::new(), name: name.into(), limits, senders })
 }
 
 fn listed(addresses: &[&str]) -> Recipients {
@@ -27,7 +27,7 @@ fn listed(addresses: &[&str]) -> Recipients {
 }
 
 fn domain(name: &str, recipients: Recipients, policy: &str, outbound: Option<Outbound>) -> Arc<Domain> {
-    let inbound = Ok(Inbound { recipients, policy: policy.into() });
+    let inbound = Ok(Inbound { tls_required: false, recipients, policy: policy.into() });
     Arc::new(Domain { name: name.into(), inbound, outbound: outbound.map(Ok) })
 }
 
@@ -68,9 +68,13 @@ fn rules() -> Rules {
     })
 }
 
+fn connected(client: &str) -> Client {
+    Client { address: client.parse().unwrap(), local: LOCAL.parse().unwrap() }
+}
+
 fn mail(rules: &Rules, client: &str, sender: &str, size: Option<u64>) -> (Decision, Transaction) {
     let sender = if sender.is_empty() { ReversePath::Null } else { ReversePath::Mailbox(sender.parse().unwrap()) };
-    rules.mail(client.parse().unwrap(), LOCAL.parse().unwrap(), sender, size)
+    rules.mail(&connected(client), sender, size)
 }
 
 fn rcpt(rules: &Rules, transaction: &mut Transaction, to: &str) -> Decision {
@@ -97,11 +101,11 @@ fn object(decision: &Decision) -> &str {
 fn a_blocked_client_is_told_so_at_connect() {
     let rules = rules();
     for client in ["198.51.100.7", "::ffff:198.51.100.7"] {
-        let decision = rules.connect(client.parse().unwrap());
+        let decision = rules.connect(&connected(client));
         assert_eq!(said(&decision), "554 5.7.1 198.51.100.7: this address is blocked here");
         assert_eq!(object(&decision), "FilterPolicy/default spec.connections.blockedClients");
     }
-    assert!(rules.connect(OUTSIDER.parse().unwrap()).is_accepted());
+    assert!(rules.connect(&connected(OUTSIDER)).is_accepted());
 }
 
 /// client, sender, answer begins with, rule, object begins with

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::envelope::Envelope;
 use crate::header::{self, Trace};
 use crate::metrics::Rule;
-use crate::policy::{ContentFacts, Decision, Transaction};
+use crate::policy::{Client, ContentFacts, Decision, Transaction};
 use crate::smtp::Reply;
 use crate::smtp::command::Mail;
 use crate::smtp::reply::Enhanced;
@@ -24,8 +24,7 @@ use crate::spool::{Draft, HEAD_MAX, Intake, Receipt, Refused};
 #[derive(Debug)]
 pub(super) struct Desk {
     server: Arc<Server>,
-    client: IpAddr,
-    local: IpAddr,
+    client: Client,
     open: Option<Box<Open>>,
 }
 
@@ -54,7 +53,7 @@ enum Content {
 
 impl Desk {
     pub(super) fn new(server: Arc<Server>, client: IpAddr, local: IpAddr) -> Self {
-        Self { server, client, local, open: None }
+        Self { server, client: Client { address: client, local }, open: None }
     }
 
     /// Forgets the transaction, and removes what was written of its content.
@@ -65,7 +64,7 @@ impl Desk {
     pub(super) async fn answer(&mut self, question: Question) -> Answer {
         match question {
             Question::Client => {
-                let decision = self.server.live.load().rules.connect(self.client);
+                let decision = self.server.live.load().rules.connect(&self.client);
                 self.decided(&decision, None)
             }
             Question::Hello => Answer::SizeMax(self.server.live.load().rules.message_size_max(None)),
@@ -77,7 +76,7 @@ impl Desk {
 
     fn sender(&mut self, mail: Mail) -> Answer {
         let config = self.server.live.load_full();
-        let (decision, transaction) = config.rules.mail(self.client, self.local, mail.sender, mail.size);
+        let (decision, transaction) = config.rules.mail(&self.client, mail.sender, mail.size);
         if !decision.is_accepted() {
             return self.refuse(&decision, Some(&transaction), None);
         }
@@ -130,7 +129,7 @@ impl Desk {
         };
         self.server.metrics.server().decisions.get_or_create(&Rule { rule }).inc();
         let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
-        tracing::info!(client = %self.client, %from, to, decision = rule, "message refused");
+        tracing::info!(client = %self.client.address, %from, to, decision = rule, "message refused");
         end
     }
 
@@ -166,7 +165,7 @@ impl Desk {
         let (id, now) = (draft.id(), Timestamp::now());
         let mut fields = header::received(&Trace {
             hello: hello.map_or("", |hello| hello.name.as_str()),
-            client: self.client,
+            client: self.client.address,
             by: &self.server.hostname,
             extended: hello.is_some_and(|hello| hello.extended),
             id,
@@ -186,6 +185,9 @@ impl Desk {
             recipients: open.transaction.recipients.clone(),
             origin: open.config.rules.origin(&open.transaction),
             eight_bit,
+            binary: false,
+            utf8: false,
+            dsn: None,
         };
         match self.server.spool.commit(draft, envelope).await {
             Ok(receipt) => {
@@ -210,7 +212,7 @@ impl Desk {
         }
         let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
         let object = open.object.as_deref().unwrap_or_default();
-        tracing::info!(queue_id = %receipt.id(), client = %self.client, %from, to, reply = "250 2.0.0", decision = "accepted",
+        tracing::info!(queue_id = %receipt.id(), client = %self.client.address, %from, to, reply = "250 2.0.0", decision = "accepted",
             object, size, "message accepted");
     }
 
@@ -225,7 +227,7 @@ impl Desk {
             None => String::new(),
         };
         let object = decision.object.as_deref().unwrap_or_default();
-        tracing::info!(client = %self.client, from, to, %reply, decision = decision.rule, object, "refused");
+        tracing::info!(client = %self.client.address, from, to, %reply, decision = decision.rule, object, "refused");
         Answer::No(reply.clone())
     }
 

@@ -20,6 +20,7 @@ use crate::spool::{Arrivals, Options};
 /// Everyone may write to anyone at `domain`.
 fn config(domain: &str) -> Arc<Config> {
     let inbound = wire::Inbound {
+        tls: wire::InboundTls::default(),
         deliver_to: vec![wire::NextHop { preference: 10, host: "mailbox".into() }],
         recipients: wire::Recipients { mode: wire::RecipientMode::AcceptAll, subaddress_delimiter: None },
         policy: "default".into(),
@@ -27,19 +28,26 @@ fn config(domain: &str) -> Arc<Config> {
     let domain =
         wire::Domain { names: vec![domain.into()], inbound: Way::Open(inbound), bounces: None, outbound: None };
     let tls = wire::Tls {
+        client_certificate: None,
         handshake: wire::Handshake::None,
         verification: wire::Verification::Opportunistic,
         server_name: None,
         ca: None,
     };
     let mailbox = wire::Host {
+        auth: None,
+        limits: wire::HostLimits::default(),
+        mx: Vec::new(),
+        source_names: Vec::new(),
+        source_certificates: Vec::new(),
         endpoints: vec![wire::Endpoint { address: "127.0.0.1".into(), port: 9 }],
         tls: Way::Open(tls),
         sources: Vec::new(),
-        queue: wire::Queue { lifetime: 3600 },
+        queue: wire::Queue { null_sender_lifetime: None, warn_after: None, lifetime: 3600 },
         suspend: false,
     };
     let policy = wire::Policy {
+        blocked_names: Vec::new(),
         limits: wire::MessageLimits { message_size: 100_000, recipients_per_message: 10, hops: 5 },
         blocked_clients: Vec::new(),
         senders: wire::Senders::default(),

@@ -12,6 +12,9 @@ fn envelope(recipients: &[&str]) -> Envelope {
         recipients: recipients.iter().map(|it| it.parse().unwrap()).collect(),
         origin: Origin::Outsider { client: [192, 0, 2, 1].into() },
         eight_bit: false,
+        binary: false,
+        utf8: false,
+        dsn: None,
     }
 }
 

@@ -68,5 +68,66 @@ pub const QUEUE_LIFETIME: Limit = Limit {
     meaning: "mail that could not be delivered for so long is returned to its sender",
 };
 
+/// `RelayHost.spec.queue.nullSenderLifetime`. Never more than the lifetime of other mail.
+pub const QUEUE_NULL_SENDER_LIFETIME: Limit = Limit {
+    name: "RelayHost.spec.queue.nullSenderLifetime",
+    unit: "seconds",
+    default: 48 * 3600,
+    min: 60,
+    max: 30 * 24 * 3600,
+    meaning: "mail with the null sender that could not be delivered for so long is given up",
+};
+
+/// `RelayHost.spec.queue.warnAfter`.
+pub const QUEUE_WARN_AFTER: Limit = Limit {
+    name: "RelayHost.spec.queue.warnAfter",
+    unit: "seconds",
+    default: 4 * 3600,
+    min: 0,
+    max: 30 * 24 * 3600,
+    meaning: "a sender of ours is told once that the message waits; 0: never",
+};
+
+/// `RelayHost.spec.limits.connections`. Without it the relay's `--host-connections` holds.
+pub const HOST_CONNECTIONS: Limit = Limit {
+    name: "RelayHost.spec.limits.connections",
+    unit: "connections",
+    default: 20,
+    min: 1,
+    max: 1000,
+    meaning: "further messages to the host wait for a free connection of the same relay",
+};
+
+/// `RelayHost.spec.limits.messagesPerConnection`. Without it the relay's `--connection-messages` holds.
+pub const HOST_CONNECTION_MESSAGES: Limit = Limit {
+    name: "RelayHost.spec.limits.messagesPerConnection",
+    unit: "messages",
+    default: 1000,
+    min: 1,
+    max: 100_000,
+    meaning: "after so many a new connection is made",
+};
+
+/// `RelayHost.spec.limits.messagesPerMinute`. The default is the most, which no next hop reaches: without the field nothing
+/// is counted.
+pub const HOST_MESSAGES: Limit = Limit {
+    name: "RelayHost.spec.limits.messagesPerMinute",
+    unit: "messages a minute",
+    default: 1_000_000,
+    min: 1,
+    max: 1_000_000,
+    meaning: "further messages to the host wait, in each relay",
+};
+
 /// The whole table, in the order of the API reference.
-pub const TABLE: &[Limit] = &[QUEUE_LIFETIME, MESSAGE_SIZE, RECIPIENTS_PER_MESSAGE, HOPS];
+pub const TABLE: &[Limit] = &[
+    HOST_CONNECTIONS,
+    HOST_CONNECTION_MESSAGES,
+    HOST_MESSAGES,
+    QUEUE_LIFETIME,
+    QUEUE_NULL_SENDER_LIFETIME,
+    QUEUE_WARN_AFTER,
+    MESSAGE_SIZE,
+    RECIPIENTS_PER_MESSAGE,
+    HOPS,
+];

@@ -11,7 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 
 /// The highest schema that this build writes and reads.
-pub const SCHEMA: u32 = 1;
+///
+/// | schema | adds |
+/// |---|---|
+/// | 1 | the first |
+/// | 2 | [`Inbound::tls`], an empty [`Outbound::via`], [`Host::mx`], [`Host::auth`], [`Host::limits`], [`Host::source_names`], [`Host::source_certificates`], [`Handshake::Implicit`], [`Tls::client_certificate`], [`Queue::null_sender_lifetime`], [`Queue::warn_after`], [`Policy::blocked_names`] |
+///
+/// A section that uses nothing of a later schema has the same bytes as before it.
+pub const SCHEMA: u32 = 2;
 
 /// The settings of one DMZ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +97,26 @@ pub struct Inbound {
     pub recipients: Recipients,
     /// The name of the policy section that outsiders' mail to this domain is held to.
     pub policy: String,
+    /// Whether mail to this domain must come over TLS.
+    #[serde(default, skip_serializing_if = "InboundTls::is_opportunistic")]
+    pub tls: InboundTls,
+}
+
+/// Whether mail must come over TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum InboundTls {
+    /// Offered, where the relay has a certificate.
+    #[default]
+    Opportunistic,
+    /// A recipient named over a plain connection is refused.
+    Required,
+}
+
+impl InboundTls {
+    fn is_opportunistic(&self) -> bool {
+        *self == Self::Opportunistic
+    }
 }
 
 /// A host and its place among its peers: lower preference first, equal ones share.
@@ -139,7 +166,7 @@ pub struct Outbound {
     pub hosts: Vec<String>,
     /// To whom they may send.
     pub recipients: OutboundRecipients,
-    /// The smarthosts, sorted by preference, then name. At least one.
+    /// The smarthosts, sorted by preference, then name. Empty: directly to each recipient domain's MX.
     pub via: Vec<NextHop>,
     /// The name of the policy section whose limits hold for this mail.
     pub policy: String,
@@ -159,16 +186,82 @@ pub enum OutboundRecipients {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Host {
-    /// How mail is handed to it: equal, shared round robin. Empty: it is only a source.
+    /// How mail is handed to it: equal, shared round robin. With `mx` empty too, it is only a source.
     pub endpoints: Vec<Endpoint>,
+    /// Further endpoints, as equal as those: the MX of each of these domains, on port 25. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mx: Vec<String>,
     /// How the connection to it is protected, or which secret is missing.
     pub tls: Way<Tls>,
+    /// How the relay logs in to it, or which secret is missing. Only with [`Verification::Verified`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Way<Auth>>,
+    /// How much it may be given at once.
+    #[serde(default, skip_serializing_if = "HostLimits::is_empty")]
+    pub limits: HostLimits,
     /// From where it may relay.
     pub sources: Vec<Network>,
+    /// Further sources: the addresses of these names, looked up by the relay again and again. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_names: Vec<HostName>,
+    /// Further sources: whoever proves by a client certificate to be this. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_certificates: Vec<ClientCertificate>,
     /// How long mail for it is kept.
     pub queue: Queue,
     /// True: accept and keep, dial nothing, expire nothing.
     pub suspend: bool,
+}
+
+/// A DNS name that stands for addresses; never its answers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum HostName {
+    /// Every A and AAAA of this name.
+    A(String),
+    /// Every A and AAAA of every MX of this domain.
+    Mx(String),
+}
+
+/// Whom a client certificate must prove.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// The file under `secrets/` with the CAs that may have issued it, PEM.
+    pub ca: SecretFile,
+    /// The DNS name in its subjectAltName, a lower-case A-label.
+    pub dns_name: String,
+}
+
+/// A login: SASL PLAIN or LOGIN, by what the server offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Auth {
+    /// The file under `secrets/` that holds the user's name.
+    pub username: SecretFile,
+    /// The file under `secrets/` that holds the password.
+    pub password: SecretFile,
+}
+
+/// How much a host may be given at once. Absent: what the relay's own limits say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostLimits {
+    /// Connections at the same time, of one relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// Messages on one connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_per_connection: Option<u32>,
+    /// Messages in a minute, of one relay. Absent: as many as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_per_minute: Option<u32>,
+}
+
+impl HostLimits {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An address and a port to dial.
@@ -195,6 +288,19 @@ pub struct Tls {
     /// The file under `secrets/` that holds the CAs to trust, PEM. Absent: the public CAs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<SecretFile>,
+    /// What the relay shows when the server asks who it is. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<KeyPair>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyPair {
+    /// The file under `secrets/` with the certificate and its intermediates, PEM.
+    pub certificate: SecretFile,
+    /// The file under `secrets/` with its key, PEM.
+    pub key: SecretFile,
 }
 
 /// When TLS begins.
@@ -203,6 +309,8 @@ pub struct Tls {
 pub enum Handshake {
     /// After the STARTTLS command (RFC 3207).
     StartTls,
+    /// Before anything is said (RFC 8314, section 3).
+    Implicit,
     /// Never.
     None,
 }
@@ -241,6 +349,14 @@ pub struct Network {
 pub struct Queue {
     /// Seconds after which mail that could not be delivered is returned to its sender.
     pub lifetime: u64,
+    /// Seconds after which mail with the null sender is given up. Absent: the default of
+    /// [`QUEUE_NULL_SENDER_LIFETIME`](crate::limits::QUEUE_NULL_SENDER_LIFETIME), or `lifetime` when that is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_sender_lifetime: Option<u64>,
+    /// Seconds after which a sender of ours is told, once, that mail waits; 0: never. Absent: the default of
+    /// [`QUEUE_WARN_AFTER`](crate::limits::QUEUE_WARN_AFTER).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_after: Option<u64>,
 }
 
 /// A FilterPolicy: what is let through.
@@ -252,6 +368,9 @@ pub struct Policy {
     /// Clients that get 554 at connect. Only in the policy named `default`, for it holds before a domain is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked_clients: Vec<Network>,
+    /// Further such clients: the addresses of these names. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_names: Vec<HostName>,
     /// Senders refused, and those taken all the same.
     pub senders: Senders,
 }

@@ -77,6 +77,9 @@ fn rules(segments: u64) -> Rules {
 
 fn envelope(recipients: usize) -> Envelope {
     Envelope {
+        binary: false,
+        dsn: None,
+        utf8: false,
         arrived: Timestamp::UNIX_EPOCH,
         sender: crate::address::ReversePath::Null,
         recipients: vec!["x@a.example".parse().unwrap(); recipients],

@@ -108,6 +108,7 @@ impl Connection {
                     self.desk.discard();
                     Next::Read
                 }
+                Next::StartTls => return Ok(Closed::Fault),
                 Next::Read | Next::Unchanged => self.command().await?,
                 Next::Close(why) => return Ok(why),
             };

@@ -17,7 +17,7 @@ use crate::policy::{Client, ContentFacts, Decision, Transaction};
 use crate::smtp::Reply;
 use crate::smtp::command::Mail;
 use crate::smtp::reply::Enhanced;
-use crate::smtp::session::{Answer, BodyEnd, Hello, Question};
+use crate::smtp::session::{Answer, BodyEnd, Hello, Offers, Question};
 use crate::spool::{Draft, HEAD_MAX, Intake, Receipt, Refused};
 
 /// See the module's description.
@@ -67,7 +67,11 @@ impl Desk {
                 let decision = self.server.live.load().rules.connect(&self.client);
                 self.decided(&decision, None)
             }
-            Question::Hello => Answer::SizeMax(self.server.live.load().rules.message_size_max(None)),
+            Question::Hello => {
+                let size_max = self.server.live.load().rules.message_size_max(None);
+                Answer::Offers(Offers { size_max, starttls: false })
+            }
+            Question::StartTls => Answer::No(Reply::new(502, Enhanced(5, 5, 1), "command not implemented")),
             Question::Sender(mail) => self.sender(mail),
             Question::Recipient(to) => self.recipient(&to),
             Question::Content => Box::pin(self.content()).await,

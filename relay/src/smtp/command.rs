@@ -23,6 +23,8 @@ pub enum Command {
     Rcpt(ForwardPath),
     /// `DATA`
     Data,
+    /// `STARTTLS` (RFC 3207)
+    StartTls,
     /// `RSET`
     Rset,
     /// `NOOP`
@@ -135,15 +137,14 @@ pub fn parse(line: &[u8]) -> Result<Command, Malformed> {
         b"MAIL" => Ok(Command::Mail(mail(arguments?)?)),
         b"RCPT" => Ok(Command::Rcpt(recipient(arguments?)?)),
         b"DATA" => alone(arguments?, Command::Data),
+        b"STARTTLS" => alone(arguments?, Command::StartTls),
         b"RSET" => alone(arguments?, Command::Rset),
         b"QUIT" => alone(arguments?, Command::Quit),
         b"NOOP" => arguments.map(|_| Command::Noop),
         b"HELP" => arguments.map(|_| Command::Help),
         b"VRFY" if arguments?.is_empty() => Err(Malformed::Arguments("VRFY needs a user or an address")),
         b"VRFY" => Ok(Command::Vrfy),
-        b"STARTTLS" | b"AUTH" | b"BDAT" | b"EXPN" | b"ETRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" => {
-            Err(Malformed::NotImplemented)
-        }
+        b"AUTH" | b"BDAT" | b"EXPN" | b"ETRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" => Err(Malformed::NotImplemented),
         b"GET" | b"POST" | b"PUT" | b"HEAD" | b"DELETE" | b"OPTIONS" | b"PATCH" | b"TRACE" | b"CONNECT" | b"PRI"
         | b"PROXY" => Err(Malformed::OtherProtocol),
         other if other.starts_with(b"SSH-") => Err(Malformed::OtherProtocol),

@@ -6,12 +6,14 @@
 //!
 //! After [`Next::Close`] nothing but another `Close` ever comes out.
 
+mod starttls;
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::command::{self, Command, HeloName, Mail, Malformed};
 use super::reply::{Enhanced, Replies, Reply};
-pub use super::turn::{Answer, BodyEnd, Closed, Input, Next, Question, Serial, Stored};
+pub use super::turn::{Answer, BodyEnd, Closed, Input, Next, Offers, Question, Serial, Stored};
 use super::{body, line};
 use crate::address::ForwardPath;
 
@@ -49,6 +51,8 @@ pub struct Session<R> {
     refusals: u64,
     idle_commands: u64,
     draining: bool,
+    /// By TLS.
+    secured: bool,
     proof: PhantomData<fn(R)>,
 }
 
@@ -65,6 +69,7 @@ enum Phase {
     Asked(Asked),
     Body,
     Commit,
+    Handshake,
     Closed(Closed),
 }
 
@@ -72,6 +77,7 @@ enum Phase {
 enum Asked {
     Client,
     Hello(Hello),
+    StartTls,
     Sender,
     Recipient,
     Content,
@@ -91,6 +97,7 @@ impl<R: Stored> Session<R> {
             refusals: 0,
             idle_commands: 0,
             draining: false,
+            secured: false,
             proof: PhantomData,
         }
     }
@@ -119,6 +126,7 @@ impl<R: Stored> Session<R> {
             ),
             (_, Input::Draining) => self.drain(out),
             (Phase::New, Input::Connected) => self.ask(Asked::Client, Question::Client),
+            (Phase::New | Phase::Handshake, Input::TlsUp) => self.tls_up(out),
             (Phase::Commands, Input::Line(line)) => self.line(line, out),
             (Phase::Commands, Input::LineTooLong) => {
                 self.error(Reply::new(500, Enhanced(5, 5, 2), "line too long"), out)
@@ -140,6 +148,7 @@ impl<R: Stored> Session<R> {
             Ok(Command::Mail(mail)) => self.mail(mail, out),
             Ok(Command::Rcpt(path)) => self.rcpt(path, out),
             Ok(Command::Data) => self.data(out),
+            Ok(Command::StartTls) => self.starttls(out),
             Ok(Command::Quit) => {
                 self.close(Closed::Quit, Reply::new(221, Enhanced(2, 0, 0), "closing the connection"), out)
             }
@@ -228,7 +237,8 @@ impl<R: Stored> Session<R> {
                 self.ready(out)
             }
             (Asked::Client, Answer::No(reply)) => self.close(Closed::Blocked, reply, out),
-            (Asked::Hello(hello), Answer::SizeMax(size)) => self.greet(hello, size, out),
+            (Asked::Hello(hello), Answer::Offers(offers)) => self.greet(hello, offers, out),
+            (Asked::StartTls, answer) => self.may_start_tls(answer, out),
             (Asked::Sender, Answer::Yes) => {
                 self.transaction = Some(Transaction::default());
                 out.push(&Reply::new(250, Enhanced(2, 1, 0), "sender ok"));
@@ -252,9 +262,11 @@ impl<R: Stored> Session<R> {
     }
 
     /// EHLO and HELO end an open transaction (RFC 5321, section 4.1.4).
-    fn greet(&mut self, hello: Hello, size_max: u64, out: &mut Replies) -> Next {
+    fn greet(&mut self, hello: Hello, offers: Offers, out: &mut Replies) -> Next {
+        let Offers { size_max, starttls } = offers;
+        let starttls = if starttls && !self.secured { "\nSTARTTLS" } else { "" };
         let extensions = match hello.extended {
-            true => format!("\nSIZE {size_max}\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES"),
+            true => format!("\nSIZE {size_max}\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES{starttls}"),
             false => String::new(),
         };
         out.push(&Reply::plain(250, format!("{}{extensions}", self.hostname)));

@@ -15,6 +15,8 @@ pub struct Serial(pub(super) u32);
 pub enum Input<'a, R> {
     /// The connection stands. Once, before anything else.
     Connected,
+    /// The connection is protected by TLS from here on: after [`Next::StartTls`], or before anything else was said.
+    TlsUp,
     /// A line, without its CRLF.
     Line(&'a [u8]),
     /// A line that was too long, and was not kept.
@@ -61,6 +63,8 @@ pub enum Next {
     Ask(Serial, Question),
     /// Send the replies, then read the content and tell how it ended.
     Body,
+    /// Send the replies, then let the client begin TLS, and tell when it stands. Otherwise the connection is over.
+    StartTls,
     /// Make the message safe, and tell whether it is.
     Commit,
     /// Forget the transaction, then give the next line.
@@ -97,8 +101,10 @@ pub enum Closed {
 pub enum Question {
     /// May this client talk to us at all? [`Answer::Yes`] or [`Answer::No`].
     Client,
-    /// How large may a message be? [`Answer::SizeMax`].
+    /// What is offered? [`Answer::Offers`].
     Hello,
+    /// Can TLS begin now? [`Answer::Yes`], [`Answer::No`] or [`Answer::Ahead`].
+    StartTls,
     /// May this sender send? A `Yes` opens a transaction.
     Sender(Mail),
     /// Is this recipient taken?
@@ -114,8 +120,19 @@ pub enum Answer {
     Yes,
     /// Refused, with what the client is told.
     No(Reply),
-    /// In octets.
-    SizeMax(u64),
+    /// What the reply to EHLO says.
+    Offers(Offers),
+    /// TLS could begin, but the client has not waited for our word: more lies behind its command.
+    Ahead,
+}
+
+/// What depends on settings and resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offers {
+    /// SIZE (RFC 1870): octets of a message.
+    pub size_max: u64,
+    /// STARTTLS (RFC 3207): there is a certificate.
+    pub starttls: bool,
 }
 
 /// Proof that a message is safe.

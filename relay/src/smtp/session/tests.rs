@@ -17,12 +17,14 @@ struct Talk {
     next: Next,
     said: String,
     discarded: usize,
+    /// The answer to whether TLS can begin. Absent: there is no certificate.
+    tls: Option<Answer>,
 }
 
 impl Talk {
     fn begin() -> Self {
         let session = Session::new("mx.test".into(), LIMITS);
-        let mut talk = Self { session, next: Next::Unchanged, said: String::new(), discarded: 0 };
+        let mut talk = Self { session, next: Next::Unchanged, said: String::new(), discarded: 0, tls: None };
         talk.step(Input::Connected);
         talk
     }
@@ -33,7 +35,7 @@ impl Talk {
         let mut next = self.session.step(input, &mut replies);
         loop {
             let input = match &next {
-                Next::Ask(serial, question) => Input::Answer(*serial, answer(question)),
+                Next::Ask(serial, question) => Input::Answer(*serial, self.answer(question)),
                 Next::Commit => Input::Accepted(Receipt),
                 Next::Discard => {
                     self.discarded += 1;
@@ -43,7 +45,7 @@ impl Talk {
                     next = self.next.clone();
                     break;
                 }
-                Next::Read | Next::Body | Next::Close(_) => break,
+                Next::Read | Next::Body | Next::StartTls | Next::Close(_) => break,
             };
             next = self.session.step(input, &mut replies);
         }
@@ -63,20 +65,23 @@ impl Talk {
         self
     }
 
+    fn answer(&self, question: &Question) -> Answer {
+        let text = match question {
+            Question::Hello => return Answer::Offers(Offers { size_max: 1000, starttls: self.tls.is_some() }),
+            Question::StartTls => {
+                let not_here = Answer::No(Reply::new(502, Enhanced(5, 5, 1), "not here"));
+                return self.tls.clone().unwrap_or(not_here);
+            }
+            Question::Client | Question::Content => return Answer::Yes,
+            Question::Sender(mail) => mail.sender.to_string(),
+            Question::Recipient(path) => path.to_string(),
+        };
+        if text.starts_with("<no") { Answer::No(Reply::new(550, Enhanced(5, 7, 1), "no")) } else { Answer::Yes }
+    }
+
     fn code(&self) -> u16 {
         self.said.get(..3).map_or(0, |code| code.parse().unwrap())
     }
-}
-
-fn answer(question: &Question) -> Answer {
-    let refused = Answer::No(Reply::new(550, Enhanced(5, 7, 1), "no"));
-    let text = match question {
-        Question::Hello => return Answer::SizeMax(1000),
-        Question::Client | Question::Content => return Answer::Yes,
-        Question::Sender(mail) => mail.sender.to_string(),
-        Question::Recipient(path) => path.to_string(),
-    };
-    if text.starts_with("<no") { refused } else { Answer::Yes }
 }
 
 /// The reference: for each state the code, and the state after it. N: no HELO yet, H: idle, M: after MAIL, R: after RCPT,
@@ -219,9 +224,10 @@ fn a_late_answer_is_recognised() {
     let Next::Ask(first, Question::Client) = session.step(Input::Connected, &mut replies) else { panic!() };
     session.step(Input::Answer(first, Answer::Yes), &mut replies);
     let Next::Ask(second, _) = session.step(Input::Line(b"EHLO a"), &mut replies) else { panic!() };
+    let offers = Answer::Offers(Offers { size_max: 1, starttls: false });
     assert_eq!(session.step(Input::Answer(first, Answer::Yes), &mut replies), Next::Unchanged);
-    assert_eq!(session.step(Input::Answer(second, Answer::SizeMax(1)), &mut replies), Next::Read);
-    assert_eq!(session.step(Input::Answer(second, Answer::SizeMax(1)), &mut replies), Next::Unchanged);
+    assert_eq!(session.step(Input::Answer(second, offers.clone()), &mut replies), Next::Read);
+    assert_eq!(session.step(Input::Answer(second, offers.clone()), &mut replies), Next::Unchanged);
 }
 
 #[test]
@@ -305,4 +311,61 @@ fn lines_that_are_none_are_refused() {
         (talk.step(Input::LineBroken(line::Broken::BareLineEnd)).code(), &talk.next),
         (521, &Next::Close(Closed::Protocol))
     );
+}
+
+/// With a certificate.
+fn begin_with_tls() -> Talk {
+    let mut talk = Talk::begin();
+    talk.tls = Some(Answer::Yes);
+    talk
+}
+
+#[test]
+fn starttls_is_offered_until_it_stands_and_forgets_what_was_said_before() {
+    let mut talk = begin_with_tls();
+    assert!(talk.line("EHLO plain").said.ends_with("250 STARTTLS\r\n"), "{}", talk.said);
+    assert_eq!(talk.line("STARTTLS now").code(), 501);
+    assert_eq!(talk.line("STARTTLS").said, "220 2.0.0 begin TLS\r\n");
+    assert_eq!(talk.next, Next::StartTls);
+    assert_eq!(talk.step(Input::TlsUp).said, "");
+    assert_eq!((&talk.next, talk.session.hello()), (&Next::Read, None));
+    assert_eq!(talk.line("MAIL FROM:<a@b.test>").code(), 503);
+    assert!(!talk.line("EHLO secret").said.contains("STARTTLS"), "{}", talk.said);
+    assert_eq!(talk.line("STARTTLS").said, "503 5.5.1 TLS is active already\r\n");
+    assert_eq!(talk.line("MAIL FROM:<a@b.test>").code(), 250);
+}
+
+#[test]
+fn starttls_has_its_place() {
+    let mut talk = begin_with_tls();
+    assert_eq!((talk.line("STARTTLS").code(), &talk.next), (503, &Next::Read));
+    assert_eq!(talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "STARTTLS"]).code(), 503);
+    assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 250, "the transaction goes on");
+    assert_eq!((talk.lines(&["RSET", "STARTTLS"]).code(), &talk.next), (220, &Next::StartTls));
+}
+
+#[test]
+fn whoever_talks_on_behind_starttls_is_sent_away() {
+    let mut talk = begin_with_tls();
+    talk.tls = Some(Answer::Ahead);
+    assert_eq!(talk.lines(&["EHLO a", "STARTTLS"]).code(), 554);
+    assert_eq!(talk.next, Next::Close(Closed::Protocol));
+    assert_eq!(talk.line("MAIL FROM:<evil@x.test>").said, "");
+}
+
+#[test]
+fn implicit_tls_stands_before_the_greeting() {
+    let mut talk = begin_with_tls();
+    talk.session = Session::new("mx.test".into(), LIMITS);
+    assert_eq!(talk.step(Input::TlsUp).said, "");
+    assert_eq!(talk.step(Input::Connected).code(), 220);
+    assert!(!talk.line("EHLO a").said.contains("STARTTLS"));
+}
+
+#[test]
+fn draining_waits_for_the_handshake_and_no_longer() {
+    let mut talk = begin_with_tls();
+    talk.lines(&["EHLO a", "STARTTLS"]).step(Input::Draining);
+    assert_eq!((talk.said.as_str(), &talk.next), ("", &Next::StartTls));
+    assert_eq!((talk.step(Input::TlsUp).code(), &talk.next), (421, &Next::Close(Closed::Draining)));
 }

@@ -18,8 +18,9 @@ use super::backlog::{Backlog, Settle};
 use super::disk::Directory;
 use super::index::{Arrived, Gone};
 use super::intake::{Body, Sealed};
-use super::log::{Disk, Entry, Fatal, Log, Rank, Slot, Written};
+use super::log::{Disk, Entry, Fatal, Log, Rank, Slot, Trouble, Written};
 use super::record::{Flags, Kind, Parts, crc_front};
+use super::room::Room;
 use super::survivors::Survivors;
 use super::warm::{Warm, WarmBody, WarmQueue};
 use super::{Refused, Shared};
@@ -31,6 +32,8 @@ const OUTCOME_WAIT: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a full disk is left alone.
 const DISK_FULL_WAIT: Duration = Duration::from_secs(5);
+/// How long it waits when a segment could not be made for another reason: when that is over, mail is taken at once.
+const FAILING_WAIT: Duration = Duration::from_millis(100);
 /// What one write may hold.
 const BATCH_OCTETS: u64 = 8 << 20;
 const BATCH_JOBS: usize = 1024;
@@ -108,7 +111,8 @@ pub(super) struct Committer {
     ending: bool,
     warm: WarmQueue,
     survivors: Survivors,
-    disk_full_since: Option<Instant>,
+    /// When the disk refused a slot.
+    refused_since: Option<Instant>,
 }
 
 /// The process ends when the thread panics: nobody else could answer what waits.
@@ -148,7 +152,7 @@ impl Committer {
             ending: false,
             warm: WarmQueue::default(),
             survivors: Survivors::default(),
-            disk_full_since: None,
+            refused_since: None,
         };
         committer.keep_house();
         committer
@@ -180,6 +184,7 @@ impl Committer {
                 _ if full => return,
                 _ if urgent || self.survivors.waiting() => Duration::ZERO,
                 Some(since) => OUTCOME_WAIT.saturating_sub(now().duration_since(since)),
+                None if self.log.trouble() == Some(Trouble::Failing) => FAILING_WAIT,
                 None => IDLE,
             };
             let job = if wait.is_zero() {
@@ -263,7 +268,7 @@ impl Committer {
         let place = match written {
             Written::At(place) => place,
             Written::Full => {
-                answer.send(Err(Refused::Full)).ok();
+                answer.send(Err(Room::without_segment(self.log.trouble() == Some(Trouble::Failing)))).ok();
                 return;
             }
             Written::TooLarge => {
@@ -329,19 +334,24 @@ impl Committer {
         while self.log.wants_slot() {
             self.shared.helper.send(Task::Make).ok();
         }
-        self.shared.room.publish(self.log.octets(), self.log.live_octets(), self.log.room());
+        let failing = self.log.trouble() == Some(Trouble::Failing);
+        self.shared.room.publish(self.log.octets(), self.log.live_octets(), self.log.room(), failing);
     }
 
+    /// After the disk refused a slot, asks for one again now and then: what is kept back may be needed.
     fn look_at_disk(&mut self) {
-        if !self.log.disk_is_full() {
-            self.disk_full_since = None;
-            return;
-        }
-        let since = *self.disk_full_since.get_or_insert_with(now);
-        if now().duration_since(since) > DISK_FULL_WAIT {
-            self.disk_full_since = None;
-            self.log.try_disk_again();
-            self.shared.room.set_disk_full(false);
+        let wait = match self.log.trouble() {
+            None => {
+                self.refused_since = None;
+                return;
+            }
+            Some(Trouble::Full) => DISK_FULL_WAIT,
+            Some(Trouble::Failing) => FAILING_WAIT,
+        };
+        let since = *self.refused_since.get_or_insert_with(now);
+        if now().duration_since(since) >= wait && self.log.tries_slot() {
+            self.refused_since = None;
+            self.shared.helper.send(Task::Make).ok();
         }
     }
 }

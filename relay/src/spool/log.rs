@@ -7,10 +7,9 @@
 //! Tombstones outlive what they bury: only the oldest segment is ever freed, durably, before the next one may be. So an
 //! outcome is never gone before the message that it settles. One message that stays pins its segment and all later ones,
 //! until it is copied forward.
-//!
-//! Room is kept back: ordinary mail leaves two segments free, outcomes and notifications one, copies none.
 
 mod recovery;
+mod room;
 mod seam;
 
 use std::collections::VecDeque;
@@ -19,14 +18,8 @@ use std::io;
 use super::record;
 use super::record::{ALIGN, HEADER, Kind, Parts};
 use super::segment::{STAMPS, START, Stamp};
+pub(super) use room::{RESERVE, Trouble};
 pub(super) use seam::{Disk, Entry, Place, Rank, Replay, Replayed, Slot, Written};
-
-/// Segments that ordinary mail leaves free.
-pub(super) const RESERVE: u64 = 2;
-/// Less than this at the end of the last segment is not tried for outcomes.
-const OUTCOME_ROOM: u32 = 1024;
-/// Spare segments that are kept for use; more are removed.
-const SPARES_MAX: usize = RESERVE as usize + 2;
 
 /// Sizes, and where salts come from.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +66,8 @@ pub(super) struct Log<D> {
     coming: u64,
     /// Octets in files beside the segments.
     files: u64,
-    /// The disk had no room for a further slot; nothing is asked of it until this is taken back.
-    disk_full: bool,
+    /// The disk gave no further slot when it was last asked.
+    trouble: Option<Trouble>,
     generation: u64,
     batch: u64,
     corrupt: u64,
@@ -202,16 +195,6 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn take_slot(&mut self) -> Option<Slot> {
-        if let Some(slot) = self.spares.pop() {
-            return Some(slot);
-        }
-        if self.allocatable() == 0 {
-            return None;
-        }
-        self.disk.allocate().inspect_err(|error| self.slot_failed(error)).ok()
-    }
-
     fn next_stamp(&mut self, previous: u64, previous_end: u32) -> Stamp {
         self.generation += 1;
         let salt = record::crc_from(self.rules.seed, &self.generation.to_le_bytes());
@@ -256,39 +239,8 @@ impl<D: Disk> Log<D> {
                 self.spares.push(slot);
             }
             self.segments.pop_front();
-            self.disk_full = false;
         }
         Ok(())
-    }
-
-    /// The oldest segment, when copying its messages forward gives room that is wanted: mail can have no further segment,
-    /// and some of the oldest segments are together less than half alive (when outcomes have begun to use what is kept
-    /// back for them: less than seven eighths).
-    pub(super) fn crowded(&self) -> Option<u64> {
-        let free = self.free_segments();
-        let (most, of) = if free < RESERVE { (7, 8) } else { (1, 2) };
-        if free > RESERVE {
-            return None;
-        }
-        let (mut octets, mut live) = (0, 0);
-        for segment in self.segments.iter().take(self.segments.len() - 1) {
-            if segment.pinned {
-                return None;
-            }
-            octets += u64::from(self.rules.segment);
-            live += segment.live_octets;
-            if live * of < octets * most {
-                return self.segments.front().map(|oldest| oldest.stamp.generation);
-            }
-        }
-        None
-    }
-
-    /// Whether an outcome is worth a try.
-    pub(super) fn has_room_for_outcomes(&self) -> bool {
-        let free = self.free_segments();
-        let here = self.segments.back().map_or(0, |active| self.rules.segment - active.end);
-        free > Rank::Report as u64 || free == Rank::Report as u64 && here >= OUTCOME_ROOM
     }
 
     /// The oldest generation that is in use.
@@ -305,81 +257,9 @@ impl<D: Disk> Log<D> {
         kept
     }
 
-    /// Slots that are more than enough, for removal.
-    pub(super) fn surplus(&mut self) -> Option<Slot> {
-        if self.spares.len() > SPARES_MAX { self.spares.pop() } else { None }
-    }
-
-    /// Whether somebody should make a slot; then it is coming.
-    pub(super) fn wants_slot(&mut self) -> bool {
-        let wants = self.spares.len() as u64 + self.coming < RESERVE + 1 && self.allocatable() > 0;
-        self.coming += u64::from(wants);
-        wants
-    }
-
-    /// A slot that was wanted has come, or has not.
-    pub(super) fn slot_came(&mut self, slot: io::Result<Slot>) {
-        self.coming = self.coming.saturating_sub(1);
-        match slot {
-            Ok(slot) => self.spares.push(slot),
-            Err(error) => self.slot_failed(&error),
-        }
-    }
-
-    fn slot_failed(&mut self, error: &io::Error) {
-        tracing::error!(%error, "the spool cannot have a further segment");
-        self.disk_full = true;
-    }
-
-    /// Asks the disk again, after it had no room.
-    pub(super) fn try_disk_again(&mut self) {
-        self.disk_full = false;
-    }
-
-    /// Whether the disk had no room for a slot.
-    pub(super) fn disk_is_full(&self) -> bool {
-        self.disk_full
-    }
-
-    /// Octets in files beside the segments.
-    pub(super) fn set_files(&mut self, octets: u64) {
-        self.files = octets;
-    }
-
-    /// Octets of all segments and spares, with those that are coming.
-    pub(super) fn octets(&self) -> u64 {
-        (self.segments.len() as u64 + self.spares.len() as u64 + self.coming) * u64::from(self.rules.segment)
-    }
-
-    /// Octets of records with messages that are not settled.
-    pub(super) fn live_octets(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.live_octets).sum()
-    }
-
     /// Damaged pieces found.
     pub(super) fn corrupt(&self) -> u64 {
         self.corrupt
-    }
-
-    /// Octets that ordinary mail may still take.
-    pub(super) fn room(&self) -> u64 {
-        let segment = u64::from(self.rules.segment);
-        let here = self.segments.back().map_or(0, |active| segment - u64::from(active.end));
-        match self.free_segments().checked_sub(RESERVE) {
-            Some(free) => here + free * (segment - u64::from(START)),
-            None => 0,
-        }
-    }
-
-    fn free_segments(&self) -> u64 {
-        self.spares.len() as u64 + self.coming + self.allocatable()
-    }
-
-    fn allocatable(&self) -> u64 {
-        if self.disk_full {
-            return 0;
-        }
-        self.rules.size_max.saturating_sub(self.octets() + self.files) / u64::from(self.rules.segment)
     }
 }
 

@@ -195,7 +195,7 @@ impl Spool {
     pub fn admit(&self, declared: Option<u64>) -> Result<Intake, Refused> {
         let (declared, inline_max) = (declared.unwrap_or(0), intake::INLINE_MAX as u64);
         if !self.0.shared.room.admits(declared, inline_max) {
-            return Err(Refused::Full);
+            return Err(self.0.shared.room.refused());
         }
         // The log's segments are on the disk already; a file would be new, whatever room we were given.
         if declared > inline_max {

@@ -22,6 +22,8 @@ pub(super) struct Room {
     corrupt: AtomicU64,
     /// The file system itself said that it is full.
     disk_full: AtomicBool,
+    /// A segment cannot be made, for another reason than a full disk.
+    failing: AtomicBool,
 }
 
 impl Room {
@@ -34,14 +36,16 @@ impl Room {
             log: AtomicU64::new(u64::MAX),
             corrupt: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
         }
     }
 
     /// What the log knows.
-    pub(super) fn publish(&self, segments: u64, live: u64, log: u64) {
+    pub(super) fn publish(&self, segments: u64, live: u64, log: u64, failing: bool) {
         self.segments.store(segments, Relaxed);
         self.live.store(live, Relaxed);
         self.log.store(log, Relaxed);
+        self.failing.store(failing, Relaxed);
     }
 
     /// Whether a message of this size may come; unknown sizes are taken for small.
@@ -49,6 +53,16 @@ impl Room {
         let (inside, in_file) = if declared > inline_max { (0, declared) } else { (declared, 0) };
         let free = self.size_max.saturating_sub(self.segments.load(Relaxed) + self.files.load(Relaxed));
         !self.disk_full.load(Relaxed) && self.log.load(Relaxed) >= inside + OVERHEAD && free >= in_file
+    }
+
+    /// Why a message may not come that [`Room::admits`] does not admit.
+    pub(super) fn refused(&self) -> Refused {
+        Self::without_segment(self.failing.load(Relaxed))
+    }
+
+    /// Why a message is not taken for which there is no segment.
+    pub(super) fn without_segment(failing: bool) -> Refused {
+        if failing { Refused::Failing("no further segment can be made".into()) } else { Refused::Full }
     }
 
     /// Takes room for octets of a body file; `false` when there is none.

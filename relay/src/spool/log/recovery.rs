@@ -24,7 +24,7 @@ impl<D: Disk> Log<D> {
             spares: Vec::new(),
             coming: 0,
             files: 0,
-            disk_full: false,
+            trouble: None,
             generation: 0,
             batch: 0,
             corrupt: 0,

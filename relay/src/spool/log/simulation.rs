@@ -42,6 +42,8 @@ pub(super) struct Faults {
     pub(super) write: u64,
     pub(super) sync: u64,
     pub(super) space: u64,
+    /// No descriptor is left.
+    pub(super) descriptors: u64,
 }
 
 #[derive(Debug)]
@@ -173,6 +175,9 @@ impl Disk for SimulatedDisk {
         let refuses = state.dice.once_in(state.faults.space);
         if refuses || state.slots.len() >= state.slots_max {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if state.dice.once_in(state.faults.descriptors) {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()));
         }
         let zeros = vec![0; state.length];
         let slot = Slot(state.next);

@@ -2,6 +2,8 @@
 //!
 //! `POSTERN_SPOOL_SEEDS` sets how many seeds are tried.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -239,8 +241,9 @@ impl World {
             let slot = self.disk.allocate();
             self.log.slot_came(slot);
         }
-        if self.dice.once_in(4) {
-            self.log.try_disk_again();
+        if self.dice.once_in(4) && self.log.tries_slot() {
+            let slot = self.disk.allocate();
+            self.log.slot_came(slot);
         }
         Ok(())
     }
@@ -333,7 +336,9 @@ fn run(seed: u64, faults: Faults) -> World {
     let mut world = World::new(seed);
     for _ in 0..1 + world.dice.below(6) {
         world.disk.set_faults(faults);
-        let steps = world.dice.below(120);
+        // A crash soon after a crash: what the first one left behind is still there.
+        let most = if world.dice.once_in(4) { 4 } else { 120 };
+        let steps = world.dice.below(most);
         let power = world.dice.below(60 + steps) as u64;
         if world.dice.once_in(2) {
             world.disk.cut_power_after(power);
@@ -368,8 +373,8 @@ fn what_was_promised_survives_any_crash() {
 #[test]
 fn what_was_promised_survives_failing_writes_and_syncs() {
     for_each_seed(|seed| {
-        let rare = Faults { write: 40, sync: 40, space: 20 };
-        let often = Faults { write: 0, sync: 4, space: 0 };
+        let rare = Faults { write: 40, sync: 40, space: 20, descriptors: 20 };
+        let often = Faults { sync: 4, ..Faults::default() };
         run(seed, if seed % 2 == 0 { rare } else { often });
     });
 }

@@ -22,7 +22,7 @@ use super::log::{Disk, Entry, Fatal, Log, Rank, Slot, Trouble, Written};
 use super::record::{Flags, Kind, Parts, crc_front};
 use super::room::Room;
 use super::survivors::Survivors;
-use super::warm::{Warm, WarmBody, WarmQueue};
+use super::warm::{WARM_OCTETS, Warm, WarmBody, WarmQueue};
 use super::{Refused, Shared};
 use crate::envelope::Origin;
 
@@ -251,7 +251,7 @@ impl Committer {
         let mut ids = HashSet::new();
         let (mut now, mut later) = (Vec::new(), Vec::new());
         for store in std::mem::take(&mut self.stores) {
-            if self.shared.index().contains(store.sealed.id) {
+            if self.shared.index().knows(store.sealed.id) {
                 store.answer.send(Ok(())).ok();
             } else if ids.insert(store.sealed.id) {
                 now.push(store);
@@ -276,7 +276,7 @@ impl Committer {
                 return;
             }
         };
-        let Sealed { id, size, flags, envelope, head, body, body_size, crc_body, reserved, .. } = sealed;
+        let Sealed { id, size, flags, envelope, head, body, body_size, crc_body, mut reserved, .. } = sealed;
         let due = envelope.arrived;
         let (body, file) = match body {
             Body::Memory(body) => (WarmBody::Memory(body), None),
@@ -285,8 +285,9 @@ impl Committer {
                 (WarmBody::File { crc: crc_body }, Some(u64::from(body_size)))
             }
         };
+        let stays = self.shared.memory.is_ample() && reserved.0.grow(head.len() + WARM_OCTETS);
         let warm = Warm { envelope: Arc::clone(&envelope), head, body, _reserved: reserved };
-        let warm = self.shared.memory.is_ample().then(|| Arc::new(warm));
+        let warm = stays.then(|| Arc::new(warm));
         if warm.is_some() {
             self.warm.push(id, now());
         }

@@ -1,45 +1,53 @@
 //! What the spool holds, in memory: where each message is, and how each of its recipients stands. Pure.
 //!
-//! A restart tells it the records of the log again ([`Replay`]); while the relay runs, the committer tells it what has
-//! come onto stable storage. An outcome is in force here at once, and in the log a moment later: a crash between the two
-//! costs a duplicate, never a message.
+//! A restart tells it the records of the log again ([`Replay`](super::log::Replay)); while the relay runs, the committer
+//! tells it what has come onto stable storage. An outcome is in force here at once, and in the log a moment later: a crash
+//! between the two costs a duplicate, never a message.
+//!
+//! A message with one recipient takes at most 64 octets here, the share of the hash table included; recipients after the
+//! first, files and content in memory are kept beside. Envelopes are read back from disk.
 
+mod entry;
 mod replay;
+mod replies;
+mod said;
+mod segments;
+mod table;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::log::Place;
-use super::record::{Flags, Kind};
+use super::record::Flags;
 use super::warm::Warm;
 use super::{PendingRecipient, Queued, ShownRecipient};
 use crate::envelope::{Envelope, Outcome, Remote};
 use crate::queue_id::QueueId;
-
-/// How many different replies are remembered for sharing.
-const SHARED_REPLIES: usize = 64;
+pub(super) use entry::Due;
+use entry::{Entry, Standing, State, Traits, counted};
+use replies::Replies;
+use said::{Copied, CopiedRecipient, Kept};
+pub(super) use said::{Settled, envelope};
+use segments::Segments;
+use table::Table;
 
 /// All messages with a pending recipient.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    messages: HashMap<QueueId, Message>,
-    /// The latest replies: when a next hop is down, a million messages hold the same one.
-    replies: VecDeque<Arc<Remote>>,
-}
-
-#[derive(Debug)]
-struct Message {
-    place: Place,
-    flags: Flags,
-    /// Octets of the body, when it is in a file.
-    file: Option<u64>,
-    size: u64,
-    arrived: Timestamp,
-    recipients: Box<[Recipient]>,
-    warm: Option<Arc<Warm>>,
+    table: Table,
+    /// The recipients after the first.
+    others: HashMap<QueueId, Box<[Standing]>>,
+    /// Octets of the bodies in files.
+    files: HashMap<QueueId, u64>,
+    warm: HashMap<QueueId, Arc<Warm>>,
+    replies: Replies,
+    segments: Segments,
+    /// While the log is replayed: the notifications in it, and what they are about.
+    notifications: HashMap<QueueId, QueueId>,
+    /// Notifications that were sent before the start, about messages that are still here.
+    sent: HashSet<QueueId>,
 }
 
 /// A message that was just stored.
@@ -48,6 +56,7 @@ pub(super) struct Arrived {
     pub(super) id: QueueId,
     pub(super) place: Place,
     pub(super) flags: Flags,
+    /// Octets of the body, when it is in a file.
     pub(super) file: Option<u64>,
     pub(super) size: u64,
     pub(super) envelope: Arc<Envelope>,
@@ -72,155 +81,120 @@ pub(super) struct Gone {
     pub(super) file: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
-struct Recipient {
-    state: State,
-    attempts: u32,
-    due: Timestamp,
-    last: Option<Arc<Remote>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Pending,
-    Claimed,
-    Done,
-}
-
-/// What an Outcome record says: one for each recipient of an attempt.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Settled {
-    pub(super) recipient: u32,
-    attempts: u32,
-    outcome: Kept,
-}
-
-/// What the log keeps of an outcome: a reply only while somebody may still ask for it. Of the others it is in the
-/// relay's log, and in the notification.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-enum Kept {
-    Delivered,
-    Failed,
-    Deferred { remote: Remote, until: Timestamp },
-}
-
-impl From<Outcome> for Kept {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Delivered(_) => Self::Delivered,
-            Outcome::Failed(_) => Self::Failed,
-            Outcome::Deferred { remote, until } => Self::Deferred { remote, until },
-        }
-    }
-}
-
-/// What a Copy record says in place of the envelope.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Copied {
-    envelope: Envelope,
-    recipients: Vec<CopiedRecipient>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CopiedRecipient {
-    done: bool,
-    attempts: u32,
-    due: Timestamp,
-    last: Option<Remote>,
-}
-
-/// The envelope in the record of a message.
-pub(super) fn envelope(kind: Kind, octets: &[u8]) -> Result<Envelope, serde_json::Error> {
-    match kind {
-        Kind::Copy => serde_json::from_slice::<Copied>(octets).map(|copied| copied.envelope),
-        Kind::Put | Kind::PutFile | Kind::Outcome => serde_json::from_slice(octets),
-    }
-}
-
-impl Recipient {
-    fn fresh(due: Timestamp) -> Self {
-        Self { state: State::Pending, attempts: 0, due, last: None }
-    }
-
-    fn seen(&self, index: usize) -> PendingRecipient {
-        // A message has at most 1000 recipients.
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
-        PendingRecipient { index, attempts: self.attempts, due: self.due, last: self.last.clone() }
-    }
-}
-
-impl Message {
-    fn waiting(&self) -> impl Iterator<Item = &Recipient> {
-        self.recipients.iter().filter(|recipient| recipient.state != State::Done)
-    }
-
-    fn due(&self) -> Option<Timestamp> {
-        self.waiting().map(|recipient| recipient.due).min()
-    }
-
-    fn queued(&self, id: QueueId) -> Queued {
-        let (mut pending, mut attempts, mut claimed, mut due, mut last) = (0, 0, false, Timestamp::MAX, None);
-        for recipient in self.waiting() {
-            pending += 1;
-            attempts = attempts.max(recipient.attempts);
-            claimed |= recipient.state == State::Claimed;
-            due = due.min(recipient.due);
-            last = last.or_else(|| recipient.last.clone());
-        }
-        let recipients = u32::try_from(self.recipients.len()).unwrap_or(u32::MAX);
-        Queued { id, arrived: self.arrived, size: self.size, recipients, pending, claimed, attempts, due, last }
-    }
-}
-
 impl Index {
+    /// Whether a message need not be stored: it is here, or a notification that was sent already.
+    pub(super) fn knows(&self, id: QueueId) -> bool {
+        self.contains(id) || self.sent.contains(&id)
+    }
+
     pub(super) fn contains(&self, id: QueueId) -> bool {
-        self.messages.contains_key(&id)
+        self.table.get(id).is_some()
     }
 
     /// A message is on stable storage. Its recipients are due at once.
     pub(super) fn insert(&mut self, arrived: Arrived) {
         let Arrived { id, place, flags, file, size, envelope, warm } = arrived;
-        let recipients = vec![Recipient::fresh(envelope.arrived); envelope.recipients.len()].into();
-        let arrived = envelope.arrived;
-        self.messages.insert(id, Message { place, flags, file, size, arrived, recipients, warm });
+        let recipients = vec![Standing::fresh(envelope.arrived); envelope.recipients.len()];
+        self.enter(Entry::new(id, envelope.arrived), place, flags, (file, size), &recipients);
+        if let Some(warm) = warm
+            && let Some(entry) = self.table.get_mut(id)
+        {
+            entry.traits.set(Traits::WARM, true);
+            self.warm.insert(id, warm);
+        }
+    }
+
+    /// In place of another one with its id, if there is one: answers where that was.
+    fn enter(
+        &mut self,
+        mut entry: Entry,
+        place: Place,
+        flags: Flags,
+        (file, size): (Option<u64>, u64),
+        recipients: &[Standing],
+    ) -> Option<Place> {
+        let old = self.remove(entry.id).map(|gone| gone.place);
+        entry.segment = self.segments.enter(place);
+        (entry.offset, entry.length) = (place.offset, place.length);
+        // Intake takes nothing that is longer.
+        entry.size = u32::try_from(size).unwrap_or(u32::MAX);
+        entry.traits.set(Traits::DOTS, flags.leading_dots);
+        entry.traits.set(Traits::HELD, flags.held);
+        if let Some(octets) = file {
+            entry.traits.set(Traits::FILE, true);
+            self.files.insert(entry.id, octets);
+        }
+        if let Some((first, others)) = recipients.split_first() {
+            entry.first = *first;
+            if !others.is_empty() {
+                entry.traits.set(Traits::SEVERAL, true);
+                self.others.insert(entry.id, others.into());
+            }
+        }
+        self.table.insert(entry);
+        old
+    }
+
+    fn place(&self, entry: &Entry) -> Place {
+        self.segments.place(entry.segment, entry.offset, entry.length)
+    }
+
+    fn recipients<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Standing> {
+        let several = entry.traits.has(Traits::SEVERAL);
+        let others = several.then(|| self.others.get(&entry.id)).flatten();
+        std::iter::once(&entry.first).chain(others.into_iter().flatten())
+    }
+
+    fn recipients_mut(&mut self, id: QueueId) -> impl Iterator<Item = &mut Standing> {
+        let entry = self.table.get_mut(id);
+        let several = entry.as_ref().is_some_and(|entry| entry.traits.has(Traits::SEVERAL));
+        let others = if several { self.others.get_mut(&id) } else { None };
+        entry.map(|entry| &mut entry.first).into_iter().chain(others.into_iter().flatten())
+    }
+
+    fn seen(&self, index: usize, standing: &Standing) -> PendingRecipient {
+        PendingRecipient { last: self.replies.get(standing.reply).cloned(), ..standing.seen(index) }
     }
 
     pub(super) fn facts(&self, id: QueueId) -> Option<Facts> {
-        let Message { place, flags, size, warm, .. } = self.messages.get(&id)?;
-        let leading_dots = flags.leading_dots;
-        Some(Facts { place: *place, leading_dots, size: *size, warm: warm.clone() })
+        let entry = self.table.get(id)?;
+        Some(Facts {
+            place: self.place(entry),
+            leading_dots: entry.traits.has(Traits::DOTS),
+            size: entry.size.into(),
+            warm: entry.traits.has(Traits::WARM).then(|| self.warm.get(&id).cloned()).flatten(),
+        })
     }
 
-    /// Those that are pending and not claimed. Empty when there is none.
+    /// Those that are pending and not claimed. Empty when there is none, or a person keeps the message.
     pub(super) fn pending(&self, id: QueueId) -> Vec<PendingRecipient> {
-        let recipients = self.messages.get(&id).map_or(&[][..], |message| &message.recipients);
-        let all = recipients.iter().enumerate();
-        all.filter(|(_, it)| it.state == State::Pending).map(|(index, it)| it.seen(index)).collect()
+        let Some(entry) = self.table.get(id).filter(|entry| !entry.traits.has(Traits::HELD)) else { return Vec::new() };
+        let all = self.recipients(entry).enumerate();
+        all.filter(|(_, it)| it.state == State::Pending).map(|(index, it)| self.seen(index, it)).collect()
     }
 
-    pub(super) fn claim(&mut self, id: QueueId, wanted: &[u32]) -> Option<(Facts, Vec<PendingRecipient>)> {
-        let message = self.messages.get_mut(&id)?;
+    /// Takes those of the wanted that are pending; all of them, held or not, when nobody in particular is wanted.
+    pub(super) fn claim(&mut self, id: QueueId, wanted: Option<&[u32]>) -> Option<(Facts, Vec<PendingRecipient>)> {
+        let facts = self.facts(id)?;
+        if wanted.is_some() && self.is_held(id) == Some(true) {
+            return None;
+        }
+        let is_wanted = |index: usize| wanted.is_none_or(|wanted| wanted.iter().any(|it| *it as usize == index));
         let mut claimed = Vec::new();
-        for (index, recipient) in message.recipients.iter_mut().enumerate() {
-            if recipient.state == State::Pending && wanted.iter().any(|it| *it as usize == index) {
-                recipient.state = State::Claimed;
-                claimed.push(recipient.seen(index));
+        for (index, standing) in self.recipients_mut(id).enumerate() {
+            if standing.state == State::Pending && is_wanted(index) {
+                standing.state = State::Claimed;
+                claimed.push((index, *standing));
             }
         }
-        if claimed.is_empty() { None } else { Some((self.facts(id)?, claimed)) }
+        let claimed: Vec<_> = claimed.iter().map(|(index, standing)| self.seen(*index, standing)).collect();
+        (!claimed.is_empty()).then_some((facts, claimed))
     }
 
     pub(super) fn unclaim(&mut self, id: QueueId, claimed: &[PendingRecipient]) {
-        let Some(message) = self.messages.get_mut(&id) else { return };
-        for it in claimed {
-            if let Some(recipient) = message.recipients.get_mut(it.index as usize)
-                && recipient.state == State::Claimed
-            {
-                recipient.state = State::Pending;
+        for (index, standing) in self.recipients_mut(id).enumerate() {
+            if standing.state == State::Claimed && claimed.iter().any(|it| it.index as usize == index) {
+                standing.state = State::Pending;
             }
         }
     }
@@ -248,121 +222,179 @@ impl Index {
     }
 
     fn apply(&mut self, id: QueueId, settled: &Settled) {
-        let deferred = match &settled.outcome {
-            Kept::Delivered | Kept::Failed => None,
-            Kept::Deferred { remote, until } => Some((self.share(remote), *until)),
-        };
-        let Some(message) = self.messages.get_mut(&id) else { return };
         // A message that was tried in vain is not tried again soon: its content goes from memory.
-        message.warm = None;
-        let Some(recipient) = message.recipients.get_mut(settled.recipient as usize) else { return };
-        recipient.attempts = settled.attempts;
-        match deferred {
-            None => (recipient.state, recipient.last) = (State::Done, None),
-            Some((remote, until)) => {
-                (recipient.state, recipient.due, recipient.last) = (State::Pending, until, Some(remote));
-            }
+        self.cool(id);
+        let Some(before) = self.recipients_mut(id).nth(settled.recipient as usize).map(|it| it.reply) else { return };
+        let (state, due, reply) = match &settled.outcome {
+            Kept::Delivered | Kept::Failed => (State::Done, None, 0),
+            Kept::Deferred { remote, until } => (State::Pending, Some(*until), self.replies.hold(remote)),
+        };
+        self.replies.release(before);
+        if let Some(standing) = self.recipients_mut(id).nth(settled.recipient as usize) {
+            (standing.state, standing.reply, standing.attempts) = (state, reply, counted(settled.attempts));
+            standing.due = due.map_or(standing.due, Due::from);
         }
     }
 
     fn remove_settled(&mut self, id: QueueId) -> Option<Gone> {
-        if self.messages.get(&id)?.waiting().next().is_some() { None } else { self.remove(id) }
+        let waits = self.recipients(self.table.get(id)?).any(Standing::waits);
+        if waits { None } else { self.remove(id) }
     }
 
     /// Takes a message out, whatever its state.
     pub(super) fn remove(&mut self, id: QueueId) -> Option<Gone> {
-        let Message { place, file, .. } = self.messages.remove(&id)?;
-        Some(Gone { id, place, file })
+        let entry = self.table.remove(id)?;
+        let others = self.others.remove(&id).unwrap_or_default();
+        for standing in std::iter::once(&entry.first).chain(&others) {
+            self.replies.release(standing.reply);
+        }
+        self.warm.remove(&id);
+        let place = self.place(&entry);
+        self.segments.leave(entry.segment);
+        Some(Gone { id, place, file: self.files.remove(&id) })
     }
 
-    fn share(&mut self, remote: &Remote) -> Arc<Remote> {
-        if let Some(known) = self.replies.iter().find(|known| &***known == remote) {
-            return Arc::clone(known);
-        }
-        if self.replies.len() == SHARED_REPLIES {
-            self.replies.pop_front();
-        }
-        let remote = Arc::new(remote.clone());
-        self.replies.push_back(Arc::clone(&remote));
-        remote
-    }
-
-    /// Makes the pending recipients due; `false` when the message is not here.
+    /// Makes the pending recipients due; `false` when the message is not here, or held.
     pub(super) fn retry(&mut self, id: QueueId, now: Timestamp) -> bool {
-        let Some(message) = self.messages.get_mut(&id) else { return false };
-        for recipient in &mut message.recipients {
-            recipient.due = recipient.due.min(now);
-        }
-        true
+        let now = Due::from(now);
+        self.recipients_mut(id).for_each(|standing| standing.due = standing.due.min(now));
+        self.is_held(id) == Some(false)
+    }
+
+    /// Whether a person keeps a message; `None` when it is not here.
+    pub(super) fn is_held(&self, id: QueueId) -> Option<bool> {
+        Some(self.table.get(id)?.traits.has(Traits::HELD))
+    }
+
+    /// Keeps a message from delivery, or no longer; answers when it is due then, if it is not held.
+    pub(super) fn hold(&mut self, id: QueueId, held: bool) -> Option<Timestamp> {
+        self.table.get_mut(id)?.traits.set(Traits::HELD, held);
+        let due = self.recipients(self.table.get(id)?).filter(|it| it.waits()).map(|it| it.due).min()?;
+        (!held).then(|| due.into())
+    }
+
+    /// Whether the content of a message is in memory.
+    pub(super) fn is_warm(&self, id: QueueId) -> bool {
+        self.warm.contains_key(&id)
     }
 
     /// Forgets the content of a message, which stays on disk.
     pub(super) fn cool(&mut self, id: QueueId) {
-        if let Some(message) = self.messages.get_mut(&id) {
-            message.warm = None;
+        if self.warm.remove(&id).is_some()
+            && let Some(entry) = self.table.get_mut(id)
+        {
+            entry.traits.set(Traits::WARM, false);
         }
     }
 
     /// The messages in one segment, in the order of their places.
     pub(super) fn in_segment(&self, generation: u64) -> Vec<(QueueId, Place)> {
-        let all = self.messages.iter().map(|(id, message)| (*id, message.place));
-        let mut found: Vec<_> = all.filter(|(_, place)| place.generation == generation).collect();
+        let Some(number) = self.segments.number(generation) else { return Vec::new() };
+        let there = self.table.iter().filter(|entry| entry.segment == number);
+        let mut found: Vec<_> = there.map(|entry| (entry.id, self.place(entry))).collect();
         found.sort_unstable_by_key(|(_, place)| place.offset);
         found
     }
 
-    /// What a Copy record of a message says in place of its envelope; `None` when it is no longer at that place.
-    pub(super) fn copied(&self, id: QueueId, from: Place, envelope: Envelope) -> Option<Vec<u8>> {
-        let message = self.messages.get(&id).filter(|message| message.place == from)?;
-        let recipients = message.recipients.iter().map(|it| CopiedRecipient {
+    /// What a Copy record of a message says in place of its envelope, and whether it is held; `None` when it is no longer
+    /// at that place.
+    pub(super) fn copied(&self, id: QueueId, from: Place, envelope: Envelope) -> Option<(Vec<u8>, bool)> {
+        let entry = self.table.get(id).filter(|entry| self.place(entry) == from)?;
+        let recipients = self.recipients(entry).map(|it| CopiedRecipient {
             done: it.state == State::Done,
-            attempts: it.attempts,
-            due: it.due,
-            last: it.last.as_deref().cloned(),
+            attempts: it.attempts.into(),
+            due: it.due.into(),
+            last: self.replies.get(it.reply).map(|remote| Remote::clone(remote)),
         });
-        serde_json::to_vec(&Copied { envelope, recipients: recipients.collect() }).ok()
+        let json = serde_json::to_vec(&Copied { envelope, recipients: recipients.collect() }).ok()?;
+        Some((json, entry.traits.has(Traits::HELD)))
     }
 
     /// A message was copied forward. `false`: it was settled meanwhile, and the copy does not matter.
     pub(super) fn moved(&mut self, id: QueueId, from: Place, to: Place) -> bool {
-        let message = self.messages.get_mut(&id).filter(|message| message.place == from);
-        message.map(|message| message.place = to).is_some()
+        if self.table.get(id).is_none_or(|entry| self.place(entry) != from) {
+            return false;
+        }
+        let segment = self.segments.enter(to);
+        if let Some(entry) = self.table.get_mut(id) {
+            let left = std::mem::replace(&mut entry.segment, segment);
+            (entry.offset, entry.length) = (to.offset, to.length);
+            self.segments.leave(left);
+        }
+        true
     }
 
-    pub(super) fn queue(&self) -> Vec<Queued> {
-        let mut queue: Vec<_> = self.messages.iter().map(|(id, message)| message.queued(*id)).collect();
-        queue.sort_unstable_by_key(|queued| queued.id);
-        queue
+    fn queued(&self, entry: &Entry) -> Queued {
+        let (mut recipients, mut pending, mut attempts) = (0, 0, 0);
+        let (mut claimed, mut due, mut last) = (false, None, None);
+        for standing in self.recipients(entry) {
+            recipients += 1;
+            if standing.waits() {
+                pending += 1;
+                attempts = attempts.max(standing.attempts.into());
+                claimed |= standing.state == State::Claimed;
+                due = Some(due.map_or(standing.due, |due: Due| due.min(standing.due)));
+                last = last.or_else(|| self.replies.get(standing.reply).cloned());
+            }
+        }
+        Queued {
+            id: entry.id,
+            arrived: entry.arrived(),
+            size: entry.size.into(),
+            recipients,
+            pending,
+            claimed,
+            held: entry.traits.has(Traits::HELD),
+            attempts,
+            due: due.map_or(Timestamp::MAX, Timestamp::from),
+            last,
+        }
+    }
+
+    /// How many pieces there are to look through with [`Index::piece`].
+    pub(super) fn pieces(&self) -> usize {
+        self.table.pieces()
+    }
+
+    /// Some lines of the queue, in no order.
+    pub(super) fn piece(&self, piece: usize) -> impl Iterator<Item = Queued> {
+        self.table.piece(piece).map(|entry| self.queued(entry))
+    }
+
+    /// When the oldest of some messages was accepted.
+    pub(super) fn oldest(&self, piece: usize) -> Option<Timestamp> {
+        self.table.piece(piece).map(Entry::arrived).min()
     }
 
     /// One line of the queue, and its recipients.
     pub(super) fn show(&self, id: QueueId) -> Option<(Queued, Vec<ShownRecipient>)> {
-        let message = self.messages.get(&id)?;
-        let all = message.recipients.iter().enumerate();
+        let entry = self.table.get(id)?;
+        let all = self.recipients(entry).enumerate();
         let recipients = all.map(|(index, it)| ShownRecipient {
-            pending: (it.state != State::Done).then(|| it.seen(index)),
+            pending: it.waits().then(|| self.seen(index, it)),
             claimed: it.state == State::Claimed,
         });
-        Some((message.queued(id), recipients.collect()))
+        Some((self.queued(entry), recipients.collect()))
     }
 
-    /// Each message and when it is due.
-    pub(super) fn due(&self) -> Vec<(QueueId, Timestamp)> {
-        let mut due: Vec<_> = self.messages.iter().filter_map(|(id, it)| Some((*id, it.due()?))).collect();
-        due.sort_unstable();
-        due
+    /// Each message that is not held, and when it is due, the first ones first.
+    pub(super) fn due(&self) -> Vec<(Due, QueueId)> {
+        let due = |entry: &Entry| self.recipients(entry).filter(|it| it.waits()).map(|it| it.due).min();
+        let free = self.table.iter().filter(|entry| !entry.traits.has(Traits::HELD));
+        let mut all: Vec<_> = free.filter_map(|entry| Some((due(entry)?, entry.id))).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Each message whose body is in a file.
     pub(super) fn with_file(&self) -> impl Iterator<Item = QueueId> {
-        self.messages.iter().filter(|(_, message)| message.file.is_some()).map(|(id, _)| *id)
+        self.files.keys().copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.messages.values().map(|message| message.arrived).min()
+        self.table.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::record;
-use super::record::{ALIGN, HEADER, Kind, Parts};
+use super::record::{ALIGN, HEADER, Parts};
 use super::segment::{STAMPS, START, Stamp};
 pub(super) use room::{RESERVE, Trouble};
 pub(super) use seam::{Disk, Entry, Place, Rank, Replay, Replayed, Slot, Written};
@@ -95,9 +95,9 @@ impl<D: Disk> Log<D> {
             let free = self.free_segments();
             let kept = entry.rank as u64;
             let fits = self.fits(octets + length);
-            // An outcome never overtakes another one: the later of two for a recipient is the true one.
-            if free < kept || !fits && free == kept || overtaking && entry.kind == Kind::Outcome {
-                overtaking |= entry.kind == Kind::Outcome;
+            // A word about a message never overtakes another one: the later of two is the true one.
+            if free < kept || !fits && free == kept || overtaking && !entry.kind.holds_message() {
+                overtaking |= !entry.kind.holds_message();
                 continue;
             }
             if !fits {
@@ -105,7 +105,7 @@ impl<D: Disk> Log<D> {
                 (planned, octets) = (Vec::new(), 0);
                 // Storing may have gone on to a fresh segment already, because the last one failed.
                 if !self.fits(length) && !self.roll()? {
-                    overtaking |= entry.kind == Kind::Outcome;
+                    overtaking |= !entry.kind.holds_message();
                     continue;
                 }
             }
@@ -164,7 +164,7 @@ impl<D: Disk> Log<D> {
         (active.end, active.synced) = (offset, offset);
         for (index, place) in places {
             written[index] = Written::At(place);
-            if entries[index].kind != Kind::Outcome {
+            if entries[index].kind.holds_message() {
                 active.live += 1;
                 active.live_octets += u64::from(place.length);
             }

@@ -239,7 +239,7 @@ impl Spool {
     /// Those of the named recipients that are pending and not claimed are the caller's, until it settles or drops the
     /// claim. `None` when there is none.
     pub async fn claim(&self, id: QueueId, recipients: &[u32]) -> Option<Claim> {
-        let (facts, recipients) = self.0.shared.index().claim(id, recipients)?;
+        let (facts, recipients) = self.0.shared.index().claim(id, Some(recipients))?;
         // From here on a drop of this future gives back what was claimed.
         let held = Held { inner: Arc::clone(&self.0), id, recipients, settled: false };
         let envelope = self.envelope_of(id, &facts).await?;
@@ -280,9 +280,29 @@ impl Spool {
         self.0.jobs.send(Job::Settle(Settle::new(id, settled, gone))).ok();
     }
 
+    /// Shows each message of the queue once, in no order. What comes or goes meanwhile may be among them or not. The queue
+    /// is only held up for a few messages at a time.
+    pub fn visit(&self, mut each: impl FnMut(Queued)) {
+        let mut piece = 0;
+        loop {
+            let queued: Vec<_> = {
+                let index = self.0.shared.index();
+                if piece >= index.pieces() {
+                    return;
+                }
+                index.piece(piece).collect()
+            };
+            queued.into_iter().for_each(&mut each);
+            piece += 1;
+        }
+    }
+
     /// The whole queue, by id.
     pub fn queue(&self) -> Vec<Queued> {
-        self.0.shared.index().queue()
+        let mut queue = Vec::new();
+        self.visit(|queued| queue.push(queued));
+        queue.sort_unstable_by_key(|queued| queued.id);
+        queue
     }
 
     /// One message; `None` when it is not (or no longer) here, or cannot be read.
@@ -314,10 +334,12 @@ impl Spool {
 
     /// What it holds.
     pub fn usage(&self) -> Usage {
-        let (messages, oldest) = {
+        let (messages, pieces) = {
             let index = self.0.shared.index();
-            (index.len() as u64, index.oldest())
+            (index.len() as u64, index.pieces())
         };
+        // Piece by piece: nobody who waits for the index waits for all of it.
+        let oldest = (0..pieces).filter_map(|piece| self.0.shared.index().oldest(piece)).min();
         let room = &self.0.shared.room;
         Usage {
             octets: room.octets(),

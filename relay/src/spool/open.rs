@@ -46,7 +46,7 @@ pub(super) fn open(options: Options, now: Timestamp) -> Result<(Spool, Arrivals)
         octets = log.octets(),
         "the spool is open"
     );
-    let (arrivals, receiver) = mpsc::unbounded_channel();
+    let (arrivals, since) = mpsc::unbounded_channel();
     let (helper, tasks) = std_mpsc::channel();
     let (jobs, queue) = std_mpsc::channel();
     let memory = Arc::new(Memory::new(options.memory_max));
@@ -60,9 +60,6 @@ pub(super) fn open(options: Options, now: Timestamp) -> Result<(Spool, Arrivals)
         arrivals,
         helper,
     });
-    for (id, due) in due {
-        shared.announce(id, due.max(now));
-    }
     let committer = Committer::new(log, Arc::clone(&shared), queue);
     let for_helper = jobs.clone();
     let ending = Arc::new(AtomicBool::new(false));
@@ -73,7 +70,7 @@ pub(super) fn open(options: Options, now: Timestamp) -> Result<(Spool, Arrivals)
         thread("spool-helper").spawn(move || help(&directory, &tasks, &for_helper, &for_ending)).map_err(failed)?;
     let committer = thread("spool-committer").spawn(move || committer.run()).map_err(failed)?;
     let inner = Inner { shared: Arc::clone(&shared), jobs, ending, committer: Some(committer), helper: Some(helper) };
-    Ok((Spool(Arc::new(inner)), Arrivals(receiver)))
+    Ok((Spool(Arc::new(inner)), Arrivals { recovered: due.into_iter(), start: now, since }))
 }
 
 /// Counts the bodies in files. Those of no message are removed, but only when nothing is damaged: the record that names a

@@ -41,6 +41,18 @@ pub(super) enum Kind {
     Outcome = 3,
     /// A message copied forward, with the state of its recipients beside the envelope.
     Copy = 4,
+    /// A person keeps a message, or does no longer; nothing else.
+    Mark = 5,
+}
+
+impl Kind {
+    /// Whether it is a message, and not a word about one.
+    pub(super) fn holds_message(self) -> bool {
+        match self {
+            Self::Put | Self::PutFile | Self::Copy => true,
+            Self::Outcome | Self::Mark => false,
+        }
+    }
 }
 
 /// Facts about the content, and about the record.
@@ -56,22 +68,26 @@ pub(super) struct Flags {
     pub(super) file: bool,
     /// Of an Outcome: no recipient of the message is pending any more.
     pub(super) settles: bool,
+    /// Of a message, or of a Mark: a person keeps the message.
+    pub(super) held: bool,
 }
 
 impl Flags {
     fn bits(self) -> u16 {
-        let Self { eight_bit, utf8, leading_dots, file, settles } = self;
-        [eight_bit, utf8, leading_dots, file, settles].iter().rev().fold(0, |bits, flag| bits << 1 | u16::from(*flag))
+        let Self { eight_bit, utf8, leading_dots, file, settles, held } = self;
+        let flags = [eight_bit, utf8, leading_dots, file, settles, held];
+        flags.iter().rev().fold(0, |bits, flag| bits << 1 | u16::from(*flag))
     }
 
     fn from_bits(bits: u16) -> Option<Self> {
         let flag = |place: u16| bits >> place & 1 == 1;
-        (bits < 1 << 5).then(|| Self {
+        (bits < 1 << 6).then(|| Self {
             eight_bit: flag(0),
             utf8: flag(1),
             leading_dots: flag(2),
             file: flag(3),
             settles: flag(4),
+            held: flag(5),
         })
     }
 }
@@ -141,6 +157,7 @@ impl Header {
             (VERSION, 2) => Kind::PutFile,
             (VERSION, 3) => Kind::Outcome,
             (VERSION, 4) => Kind::Copy,
+            (VERSION, 5) => Kind::Mark,
             _ => return None,
         };
         let mut id = [0; 10];

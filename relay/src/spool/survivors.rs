@@ -77,6 +77,7 @@ struct Survivor {
     header: Header,
     octets: Vec<u8>,
     json: Vec<u8>,
+    held: bool,
 }
 
 impl Survivor {
@@ -90,17 +91,17 @@ impl Survivor {
             Ok(envelope) => envelope,
             Err(error) => return Err(Spoiled { why: error.to_string(), octets: Some(octets) }),
         };
-        let json = lock(index).copied(id, from, envelope);
-        Ok(json.map(|json| Self { id, from, header, octets, json }))
+        let copied = lock(index).copied(id, from, envelope);
+        Ok(copied.map(|(json, held)| Self { id, from, header, octets, json, held }))
     }
 
     fn entry(&self) -> Option<Entry<'_>> {
-        let Self { id, header, octets, json, .. } = self;
+        let Self { id, header, octets, json, held, .. } = self;
         let parts = Parts::cut(header, octets)?;
         Some(Entry {
             rank: Rank::Copy,
             kind: Kind::Copy,
-            flags: Flags { file: header.in_file(), ..header.flags },
+            flags: Flags { file: header.in_file(), held: *held, ..header.flags },
             id: *id,
             parts: Parts { envelope: json, ..parts },
             body: header.body,

@@ -86,6 +86,29 @@ async fn stores_an_id_only_once() {
     assert!(arrivals.try_next().is_some() && arrivals.try_next().is_none());
 }
 
+#[tokio::test]
+async fn a_notification_that_was_sent_before_a_crash_is_not_sent_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _arrivals) = Spool::open(options(&directory), Timestamp::UNIX_EPOCH).unwrap();
+    let draft = draft(&spool, &["A: 1\r\n\r\n"]).await;
+    let about = spool.commit(draft, envelope(&["x@a.example"])).await.unwrap().id();
+    let notification = QueueId::new(1, 1);
+    let notify = async |spool: &Spool| {
+        let draft = spool.admit_as(notification).unwrap().end().await.unwrap();
+        let origin = Origin::Notification { about, domain: None };
+        spool.commit(draft, Envelope { origin, ..envelope(&["a@example.com"]) }).await.unwrap();
+    };
+    notify(&spool).await;
+    let claim = spool.claim(notification, &[0]).await.unwrap();
+    spool.settle(claim, vec![Outcome::Delivered(remote("250"))]).await;
+    spool.close().await;
+    // The outcome of its cause is lost: after the crash the notification is made again.
+    let (spool, mut arrivals) = reopen(spool, &directory);
+    notify(&spool).await;
+    assert_eq!(spool.usage().messages, 1);
+    assert_eq!((arrivals.try_next().map(|it| it.id), arrivals.try_next()), (Some(about), None));
+}
+
 /// What is still queued after the process ends (without a drain) and another one begins.
 fn reopen(spool: Spool, directory: &tempfile::TempDir) -> (Spool, Arrivals) {
     drop(spool);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::index::Due;
 use crate::envelope::{Envelope, Remote};
 use crate::queue_id::QueueId;
 
@@ -20,17 +21,34 @@ pub struct Arrival {
 
 /// The queue of arrivals. It is unbounded, by what the spool holds.
 #[derive(Debug)]
-pub struct Arrivals(pub(super) mpsc::UnboundedReceiver<Arrival>);
+pub struct Arrivals {
+    /// Those recovered at the start, the first ones first, and the time of the start.
+    pub(super) recovered: std::vec::IntoIter<(Due, QueueId)>,
+    pub(super) start: Timestamp,
+    pub(super) since: mpsc::UnboundedReceiver<Arrival>,
+}
 
 impl Arrivals {
     /// The next one; `None` when the spool is gone. May be dropped while it waits.
     pub async fn next(&mut self) -> Option<Arrival> {
-        self.0.recv().await
+        match self.recovered() {
+            Some(arrival) => Some(arrival),
+            None => self.since.recv().await,
+        }
     }
 
     /// The next one, if it is there already.
     pub fn try_next(&mut self) -> Option<Arrival> {
-        self.0.try_recv().ok()
+        self.recovered().or_else(|| self.since.try_recv().ok())
+    }
+
+    fn recovered(&mut self) -> Option<Arrival> {
+        let Some((due, id)) = self.recovered.next() else {
+            // The last one was taken: the list goes.
+            self.recovered = Vec::new().into_iter();
+            return None;
+        };
+        Some(Arrival { id, due: Timestamp::from(due).max(self.start) })
     }
 }
 
@@ -63,7 +81,7 @@ pub struct PendingRecipient {
 pub struct Queued {
     /// Its id.
     pub id: QueueId,
-    /// When it was accepted.
+    /// When it was accepted, to the second.
     pub arrived: Timestamp,
     /// Octets of its content.
     pub size: u64,
@@ -73,6 +91,8 @@ pub struct Queued {
     pub pending: u32,
     /// Whether one of them is in an attempt now.
     pub claimed: bool,
+    /// Whether a person keeps it from delivery.
+    pub held: bool,
     /// The most attempts of a pending recipient.
     pub attempts: u32,
     /// When the first pending recipient is due.

@@ -14,6 +14,9 @@ use crate::queue_id::QueueId;
 /// How long a message may stay in memory when nobody takes it and others want its room.
 const STALE: Duration = Duration::from_secs(30);
 
+/// What a message in memory takes beside its content: its envelope and what holds it together. A guess.
+pub(super) const WARM_OCTETS: usize = 1024;
+
 /// The content of a stored message.
 #[derive(Debug)]
 pub(super) struct Warm {
@@ -42,10 +45,10 @@ impl WarmQueue {
         self.0.push_back((id, now));
     }
 
-    /// Forgets what has been in memory for too long. Messages that were settled meanwhile are only struck off.
+    /// Forgets what has been in memory for too long. Messages that were tried meanwhile are only struck off.
     pub(super) fn cool(&mut self, index: &mut Index, now: Instant) {
         while let Some((id, since)) = self.0.front()
-            && now.duration_since(*since) > STALE
+            && (now.duration_since(*since) > STALE || !index.is_warm(*id))
         {
             index.cool(*id);
             self.0.pop_front();

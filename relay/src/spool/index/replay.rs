@@ -1,14 +1,15 @@
 //! How the index learns the records of the log again after a start. Pure.
 
-use super::{Copied, Index, Message, Recipient, Settled, State};
-use crate::envelope::Envelope;
+use super::entry::{Due, Entry, Standing, State, counted};
+use super::{Copied, Index, Settled};
+use crate::envelope::{Envelope, Origin};
 use crate::spool::log::{Place, Replay, Replayed};
 use crate::spool::record::{Header, Kind, Parts};
 
 impl Replay for Index {
     fn replay(&mut self, header: &Header, parts: &Parts<'_>, place: Place) -> Replayed {
         let id = header.id;
-        let (arrived, recipients) = match header.kind {
+        let (envelope, recipients) = match header.kind {
             Kind::Outcome => {
                 let Ok(all) = serde_json::from_slice::<Vec<Settled>>(parts.envelope) else {
                     return Replayed::NotUnderstood;
@@ -19,29 +20,44 @@ impl Replay for Index {
                 let gone = if header.flags.settles { self.remove(id) } else { self.remove_settled(id) };
                 return gone.map_or(Replayed::Kept, |gone| Replayed::Freed(gone.place));
             }
+            Kind::Mark => {
+                self.hold(id, header.flags.held);
+                return Replayed::Kept;
+            }
             Kind::Put | Kind::PutFile => {
                 let Ok(envelope) = serde_json::from_slice::<Envelope>(parts.envelope) else {
                     return Replayed::NotUnderstood;
                 };
-                (envelope.arrived, vec![Recipient::fresh(envelope.arrived); envelope.recipients.len()])
+                let recipients = vec![Standing::fresh(envelope.arrived); envelope.recipients.len()];
+                (envelope, recipients)
             }
             Kind::Copy => {
-                let Ok(copied) = serde_json::from_slice::<Copied>(parts.envelope) else {
+                let Ok(Copied { envelope, recipients }) = serde_json::from_slice(parts.envelope) else {
                     return Replayed::NotUnderstood;
                 };
-                let recipients = copied.recipients.into_iter().map(|it| Recipient {
+                let standing = |it: super::CopiedRecipient| Standing {
                     state: if it.done { State::Done } else { State::Pending },
-                    attempts: it.attempts,
-                    due: it.due,
-                    last: it.last.map(|remote| self.share(&remote)),
-                });
-                (copied.envelope.arrived, recipients.collect())
+                    attempts: counted(it.attempts),
+                    due: Due::from(it.due),
+                    reply: it.last.map_or(0, |remote| self.replies.hold(&remote)),
+                };
+                (envelope, recipients.into_iter().map(standing).collect())
             }
         };
+        if let Origin::Notification { about, .. } = &envelope.origin {
+            self.notifications.insert(id, *about);
+        }
         let size = u64::from(header.head) + u64::from(header.body);
         let file = header.in_file().then_some(u64::from(header.body));
-        let (flags, recipients) = (header.flags, recipients.into());
-        let message = Message { place, flags, file, size, arrived, recipients, warm: None };
-        self.messages.insert(id, message).map_or(Replayed::Kept, |old| Replayed::Freed(old.place))
+        let entry = Entry::new(id, envelope.arrived);
+        self.enter(entry, place, header.flags, (file, size), &recipients).map_or(Replayed::Kept, Replayed::Freed)
+    }
+
+    /// A notification that is gone was sent. When its cause is still here, that cause's outcome was lost in a crash, and
+    /// the notification is about to be made again, under the same id.
+    fn end(&mut self) {
+        let all = std::mem::take(&mut self.notifications);
+        let sent = all.into_iter().filter(|(id, about)| !self.contains(*id) && self.contains(*about));
+        self.sent = sent.map(|(id, _)| id).collect();
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::super::record::{HEADER, Header, Kind, Parts};
+use super::super::record::{HEADER, Header, Parts};
 use super::super::segment::{Piece, START, Scan, Stamp, Stamped, scan, stamped};
 use super::{Disk, Log, Place, Replay, Replayed, Rules, Segment, Slot};
 
@@ -42,6 +42,7 @@ impl<D: Disk> Log<D> {
             }
             log.recover(*slot, *stamp, &bytes, whole, &scan, replay);
         }
+        replay.end();
         // What cannot be read whole cannot be gone on with either: nobody knows where it ends.
         if log.segments.back().is_none_or(|newest| newest.pinned) {
             log.begin()?;
@@ -106,7 +107,7 @@ impl<D: Disk> Log<D> {
     /// `false`: nobody understands the record.
     fn replay(&mut self, header: &Header, octets: &[u8], place: Place, replay: &mut impl Replay) -> bool {
         let Some(parts) = Parts::cut(header, octets) else { return false };
-        let holds_message = header.kind != Kind::Outcome;
+        let holds_message = header.kind.holds_message();
         if holds_message && let Some(segment) = self.segment(place) {
             segment.live += 1;
             segment.live_octets += u64::from(place.length);

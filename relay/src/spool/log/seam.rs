@@ -104,6 +104,8 @@ pub(in super::super) trait Replay {
     /// A record, in the order of the log. Answers which place does not matter any more: the record's own when it says
     /// nothing that lasts, a message's that it settles or moves.
     fn replay(&mut self, header: &Header, parts: &Parts<'_>, place: Place) -> Replayed;
+    /// That was the last one.
+    fn end(&mut self);
 }
 
 /// See [`Replay`].

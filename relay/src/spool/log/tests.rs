@@ -13,12 +13,12 @@ use super::simulation::{Dice, Faults, SimulatedDisk};
 use super::*;
 use crate::envelope::{Envelope, Origin, Outcome, Remote};
 use crate::queue_id::QueueId;
-use crate::spool::PendingRecipient;
 use crate::spool::backlog::{Backlog, Settle};
 use crate::spool::index::{Arrived, Index};
 use crate::spool::record::Header;
 use crate::spool::record::{Flags, Kind, Parts, crc_front};
 use crate::spool::survivors::Survivors;
+use crate::spool::{PendingRecipient, Queued};
 
 const SEGMENT: u32 = 16 << 10;
 
@@ -102,6 +102,13 @@ fn content(id: QueueId, octets: usize) -> Vec<u8> {
 fn length(id: QueueId) -> usize {
     let mut dice = Dice(id.unix_millis());
     if dice.once_in(10) { dice.below(5000) } else { dice.below(400) }
+}
+
+/// The whole queue, by id.
+fn whole_queue(index: &Index) -> Vec<Queued> {
+    let mut queue: Vec<_> = (0..index.pieces()).flat_map(|piece| index.piece(piece)).collect();
+    queue.sort_unstable_by_key(|queued| queued.id);
+    queue
 }
 
 impl World {
@@ -204,7 +211,7 @@ impl World {
         }
         let id = QueueId::new(self.next - 1 - self.dice.below(60.min(self.next as usize)) as u64, 0);
         let wanted: Vec<_> = (0..3).filter(|_| self.dice.once_in(2)).collect();
-        let Some((_, claimed)) = self.index.lock().unwrap().claim(id, &wanted) else { return };
+        let Some((_, claimed)) = self.index.lock().unwrap().claim(id, Some(&wanted)) else { return };
         let remote = || remote("ok");
         let outcomes = claimed.iter().map(|_| match self.dice.below(3) {
             0 => Outcome::Deferred { remote: remote(), until: Timestamp::UNIX_EPOCH },
@@ -226,7 +233,7 @@ impl World {
 
     /// The same becomes of all recipients of a message.
     fn settle_all(&mut self, id: QueueId, outcome: &Outcome) {
-        let (_, claimed) = self.index.lock().unwrap().claim(id, &[0, 1, 2]).unwrap();
+        let (_, claimed) = self.index.lock().unwrap().claim(id, Some(&[0, 1, 2])).unwrap();
         self.settle_so(id, &claimed, vec![outcome.clone(); claimed.len()]);
     }
 
@@ -293,7 +300,7 @@ impl World {
         if !self.disk.lied() {
             assert_eq!(self.log.corrupt(), 0, "a torn tail was taken for corruption");
         }
-        let found = self.index.lock().unwrap().queue();
+        let found = whole_queue(&self.index.lock().unwrap());
         for queued in &found {
             assert!(self.promises.contains_key(&queued.id), "{} was settled, or never written", queued.id);
         }
@@ -394,7 +401,7 @@ fn damage_to_one_message_is_found_set_aside_and_costs_no_other() {
     let mut damaged = 0;
     for seed in seeds() {
         let mut world = settled_world(seed);
-        let queue = world.index.lock().unwrap().queue();
+        let queue = whole_queue(&world.index.lock().unwrap());
         world.write(1).unwrap();
         world.write(1).unwrap();
         if queue.is_empty() {
@@ -410,7 +417,7 @@ fn damage_to_one_message_is_found_set_aside_and_costs_no_other() {
         if place.generation == newest.stamp.generation && place.offset + place.length >= newest.synced {
             continue;
         }
-        let last = world.index.lock().unwrap().queue().last().unwrap().id;
+        let last = whole_queue(&world.index.lock().unwrap()).last().unwrap().id;
         if world.index.lock().unwrap().facts(last).unwrap().place == place {
             continue;
         }
@@ -423,7 +430,7 @@ fn damage_to_one_message_is_found_set_aside_and_costs_no_other() {
         let log = Log::open(world.disk.clone(), world.rules, &mut index).unwrap();
         assert!(log.corrupt() >= 1, "seed {seed}: a flipped bit at {at} of {place:?} was not found");
         assert_eq!(world.disk.set_aside_pieces() as u64, log.corrupt(), "seed {seed}");
-        for queued in world.index.lock().unwrap().queue() {
+        for queued in whole_queue(&world.index.lock().unwrap()) {
             assert_eq!(index.contains(queued.id), queued.id != victim, "seed {seed}: {}", queued.id);
         }
     }
@@ -441,14 +448,14 @@ fn a_full_log_refuses_mail_keeps_settling_and_takes_mail_again() {
         // Mail that is tried again and again, with long replies, must not use up the room.
         let until = Timestamp::UNIX_EPOCH;
         for _ in 0..30 {
-            let queue = world.index.lock().unwrap().queue();
+            let queue = whole_queue(&world.index.lock().unwrap());
             for queued in queue {
                 world.settle_all(queued.id, &Outcome::Deferred { remote: remote(&"no ".repeat(100)), until });
             }
             world.write(0).unwrap();
             world.keep_house().unwrap();
         }
-        let mut queue = world.index.lock().unwrap().queue();
+        let mut queue = whole_queue(&world.index.lock().unwrap());
         while !queue.is_empty() {
             let queued = queue.swap_remove(world.dice.below(queue.len()));
             world.settle_all(queued.id, &Outcome::Failed(remote("no")));
@@ -474,10 +481,10 @@ fn one_stuck_message_does_not_fill_the_disk() {
     for seed in seeds().take(5) {
         let mut world = World::new(seed);
         world.write(1).unwrap();
-        let stuck = world.index.lock().unwrap().queue()[0].id;
+        let stuck = whole_queue(&world.index.lock().unwrap())[0].id;
         for _ in 0..400 {
             world.write(1).unwrap();
-            let queue = world.index.lock().unwrap().queue();
+            let queue = whole_queue(&world.index.lock().unwrap());
             for queued in queue.iter().filter(|queued| queued.id != stuck) {
                 world.settle_all(queued.id, &Outcome::Delivered(remote("ok")));
             }

@@ -86,7 +86,7 @@ fn what_a_torn_write_left_whole_is_never_a_record_again() {
     log.append(&[later.entry(Rank::Mail)]).unwrap();
     let mut index = Index::default();
     Log::open(disk, rules(5), &mut index).unwrap();
-    assert_eq!(index.queue().iter().map(|queued| queued.id).collect::<Vec<_>>(), [later.id]);
+    assert_eq!(whole_queue(&index).iter().map(|queued| queued.id).collect::<Vec<_>>(), [later.id]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use postern_relay::smtp::body::{Decoder, Step};
 use postern_relay::smtp::line::{Framed, Framer};
 use postern_relay::smtp::reply::{Enhanced, Replies, Reply};
 use postern_relay::smtp::session::{Limits, Session};
-use postern_relay::smtp::turn::{Answer, BodyEnd, Input, Next, Question, Stored};
+use postern_relay::smtp::turn::{Answer, BodyEnd, Input, Next, Offers, Question, Stored};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -132,7 +132,7 @@ impl Connection {
                     self.line(&mut session).await?
                 }
                 Next::Read | Next::Unchanged => self.line(&mut session).await?,
-                Next::Close(_) => return self.flush().await,
+                Next::StartTls | Next::Close(_) => return self.flush().await, // TLS is never offered here
             };
         }
     }
@@ -140,7 +140,8 @@ impl Connection {
     fn answer(&mut self, question: Question) -> Answer {
         match question {
             Question::Client | Question::Content => Answer::Yes,
-            Question::Hello => Answer::SizeMax(MESSAGE_SIZE_MAX),
+            Question::Hello => Answer::Offers(Offers { size_max: MESSAGE_SIZE_MAX, starttls: false }),
+            Question::StartTls => Answer::No(Reply::new(502, Enhanced(5, 5, 1), "command not implemented")),
             Question::Sender(mail) => {
                 self.sender = Some(mail.sender);
                 Answer::Yes

@@ -1,4 +1,5 @@
-//! The content of a message on its way out: dots doubled where they must be, and the end of it (RFC 5321, section 4.5.2).
+//! The content of a message on its way out: dots doubled where they must be, and the end of it (RFC 5321, section 4.5.2), or
+//! as one chunk (RFC 3030, section 2).
 
 use std::future::Future;
 use std::io;
@@ -56,6 +57,55 @@ impl Stuffer {
     }
 }
 
+/// How the end of the content is known.
+#[derive(Debug)]
+pub(super) enum Framing {
+    /// By a dot on a line of its own.
+    Dot(Stuffer),
+    /// By its length, told before it: so many octets are left.
+    Chunk { left: u64 },
+}
+
+impl Framing {
+    /// One chunk of so many octets.
+    pub(super) fn chunk(size: u64) -> Self {
+        Self::Chunk { left: size }
+    }
+
+    /// Appends what comes before the content.
+    pub(super) fn begin(&self, out: &mut Vec<u8>) {
+        if let Self::Chunk { left } = self {
+            out.extend_from_slice(format!("BDAT {left} LAST\r\n").as_bytes());
+        }
+    }
+
+    /// Appends a piece. An error when there is more than was told.
+    pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Dot(stuffer) => stuffer.push(piece, out),
+            Self::Chunk { left } => {
+                *left = left.checked_sub(piece.len() as u64).ok_or_else(wrong_length)?;
+                out.extend_from_slice(piece);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the end. An error when there was less than was told.
+    pub(super) fn finish(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Dot(stuffer) => stuffer.finish(out),
+            Self::Chunk { left: 0 } => {}
+            Self::Chunk { .. } => return Err(wrong_length()),
+        }
+        Ok(())
+    }
+}
+
+fn wrong_length() -> io::Error {
+    io::Error::other("it has not the length that it had")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -82,6 +132,19 @@ mod tests {
     fn ends_an_unfinished_last_line() {
         assert_eq!(wire(&[b"x"], false), "x\r\n.\r\n");
         assert_eq!(wire(&[], false), ".\r\n");
+    }
+
+    #[test]
+    fn a_chunk_has_the_length_that_was_told_or_fails() {
+        let mut out = Vec::new();
+        let mut framing = Framing::chunk(6);
+        framing.begin(&mut out);
+        framing.push(b".\n\r", &mut out).unwrap();
+        assert!(framing.finish(&mut Vec::new()).is_err(), "too short");
+        framing.push(b"\0..", &mut out).unwrap();
+        framing.finish(&mut out).unwrap();
+        assert_eq!(out, b"BDAT 6 LAST\r\n.\n\r\0..");
+        assert!(framing.push(b"x", &mut out).is_err(), "too long");
     }
 
     proptest! {

@@ -11,6 +11,18 @@ pub struct Capabilities {
     pub eight_bit_mime: bool,
     /// RFC 3207.
     pub starttls: bool,
+    /// RFC 3030, section 2: BDAT.
+    pub chunking: bool,
+    /// RFC 3030, section 3. Of no use without `chunking`.
+    pub binary_mime: bool,
+    /// RFC 6531.
+    pub smtp_utf8: bool,
+    /// RFC 3461.
+    pub dsn: bool,
+    /// RFC 4954, with the mechanism of RFC 4616.
+    pub auth_plain: bool,
+    /// RFC 4954, with the mechanism LOGIN, which no RFC describes and every server knows.
+    pub auth_login: bool,
     /// RFC 1870: offered, with the largest message that it takes, 0 for no fixed limit.
     pub size: Option<u64>,
 }
@@ -25,7 +37,17 @@ impl Capabilities {
                 "PIPELINING" => offered.pipelining = true,
                 "8BITMIME" => offered.eight_bit_mime = true,
                 "STARTTLS" => offered.starttls = true,
+                "CHUNKING" => offered.chunking = true,
+                "BINARYMIME" => offered.binary_mime = true,
+                "SMTPUTF8" => offered.smtp_utf8 = true,
+                "DSN" => offered.dsn = true,
                 "SIZE" => offered.size = Some(words.next().and_then(|word| word.parse().ok()).unwrap_or(0)),
+                "AUTH" => {
+                    for mechanism in words {
+                        offered.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
+                        offered.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
+                    }
+                }
                 _ => {}
             }
         }
@@ -50,8 +72,31 @@ mod tests {
     fn reads_keywords_in_any_case_and_ignores_the_rest() {
         let offered =
             read("250-mx\r\n250-pipelining\r\n250-SIZE 1000\r\n250-X-UNKNOWN a b\r\n250-8BitMime\r\n250 STARTTLS\r\n");
-        assert_eq!(offered, Capabilities { pipelining: true, eight_bit_mime: true, starttls: true, size: Some(1000) });
+        let expected = Capabilities {
+            pipelining: true,
+            eight_bit_mime: true,
+            starttls: true,
+            size: Some(1000),
+            ..Capabilities::default()
+        };
+        assert_eq!(offered, expected);
         assert!(offered.is_too_large(1001) && !offered.is_too_large(1000));
+        let offered = read("250-mx\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n");
+        assert!(offered.chunking && offered.binary_mime && offered.smtp_utf8 && offered.dsn);
+    }
+
+    #[test]
+    fn reads_the_mechanisms_of_auth() {
+        for (line, plain, login) in [
+            ("AUTH PLAIN LOGIN", true, true),
+            ("AUTH CRAM-MD5 login", false, true),
+            ("auth XOAUTH2 Plain", true, false),
+            ("AUTH", false, false),
+            ("AUTH PLAINER", false, false),
+        ] {
+            let offered = read(&format!("250-mx\r\n250 {line}\r\n"));
+            assert_eq!((offered.auth_plain, offered.auth_login), (plain, login), "{line}");
+        }
     }
 
     #[test]

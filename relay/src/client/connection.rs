@@ -1,19 +1,14 @@
-//! One connection: opened, greeted, encrypted as the plan says, and used for one transaction after another.
+//! One connection, used for one transaction after another.
 
 use std::net::SocketAddr;
 
-use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-
-use super::body::{Content, Stuffer};
+use super::body::{Content, Framing, Stuffer};
 use super::dialogue::{Dialogue, Step};
+use super::opening::{self, Opened};
 use super::verdict::{Fault, Said, Sent, Verdict};
 use super::wire::{Interrupted, Stream, Wire};
-use super::{Capabilities, Reply, Timeouts, Transaction};
-use crate::config::{TlsClient, TlsPlan};
+use super::{Capabilities, Recipient, Timeouts, Transaction};
+use crate::config::{Credentials, TlsPlan};
 
 /// Content is written in pieces of about this many octets; each one has the block timeout.
 const BLOCK: usize = 64 << 10;
@@ -29,6 +24,8 @@ pub struct Target<'a> {
     pub address: SocketAddr,
     /// How the connection is protected.
     pub tls: &'a TlsPlan,
+    /// The login. Without a verified certificate nothing is dialled.
+    pub login: Option<&'a Credentials>,
 }
 
 /// What protects a connection.
@@ -55,60 +52,11 @@ pub struct Connection {
     usable: bool,
 }
 
-/// A server that has answered EHLO or HELO.
-struct Greeted<S> {
-    wire: Wire<S>,
-    offered: Capabilities,
-}
-
-/// Why STARTTLS came to nothing.
-enum NoTls {
-    /// Not offered, or refused: the plain connection still stands.
-    Declined(Greeted<TcpStream>, Said),
-    /// Begun and failed: the connection is gone.
-    Broken(Fault),
-}
-
 impl Connection {
-    /// Connects. An error says nothing about any message.
+    /// Connects, and logs in where that is wanted. An error says nothing about any message.
     pub async fn open(target: Target<'_>, hostname: &str, timeouts: &Timeouts) -> Result<Self, Said> {
-        let finish = |wire, offered, tls| Ok(Self::new(target, timeouts, wire, offered, tls));
-        if let TlsPlan::Implicit(client) = target.tls {
-            let stream = connect(target.address, timeouts).await?;
-            let (stream, version) = handshake(stream, client, target, timeouts).await?;
-            let secured = greeting(Wire::new(stream), hostname, timeouts).await?;
-            return finish(boxed(secured.wire), secured.offered, TlsUse::Encrypted(version));
-        }
-        let plain = greeted(target.address, hostname, timeouts).await?;
-        let (client, mandatory) = match target.tls {
-            TlsPlan::Implicit(client) => (client, true),
-            TlsPlan::None => return finish(boxed(plain.wire), plain.offered, TlsUse::Plain),
-            TlsPlan::Opportunistic(client) => (client, false),
-            TlsPlan::Mandatory(client) => (client, true),
-        };
-        match encrypt(plain, client, target, hostname, timeouts).await {
-            Ok((secured, version)) => finish(boxed(secured.wire), secured.offered, TlsUse::Encrypted(version)),
-            Err(NoTls::Declined(_, said)) if mandatory => Err(said),
-            Err(NoTls::Broken(fault)) if mandatory => Err(fault.into()),
-            Err(NoTls::Declined(plain, Said::Fault(_))) => finish(boxed(plain.wire), plain.offered, TlsUse::Plain),
-            Err(NoTls::Declined(plain, said)) => {
-                finish(boxed(plain.wire), plain.offered, TlsUse::FellBack(said.to_string()))
-            }
-            Err(NoTls::Broken(fault)) => {
-                let plain = greeted(target.address, hostname, timeouts).await?;
-                finish(boxed(plain.wire), plain.offered, TlsUse::FellBack(fault.text))
-            }
-        }
-    }
-
-    fn new(
-        target: Target<'_>,
-        timeouts: &Timeouts,
-        wire: Wire<Box<dyn Stream>>,
-        offered: Capabilities,
-        tls: TlsUse,
-    ) -> Self {
-        Self {
+        let Opened { wire, offered, tls } = opening::open(target, hostname, timeouts).await?;
+        Ok(Self {
             wire,
             offered,
             server: server(target.name, target.address),
@@ -117,7 +65,7 @@ impl Connection {
             timeouts: *timeouts,
             reset: false,
             usable: true,
-        }
+        })
     }
 
     /// `name[address]:port`
@@ -152,22 +100,46 @@ impl Connection {
 
     /// One transaction. The content is asked for only when the server has taken a recipient and wants it.
     pub async fn send<C: Content>(&mut self, transaction: &Transaction<'_>, content: &mut C) -> Sent {
-        if self.offered.is_too_large(transaction.size) {
-            let most = self.offered.size.unwrap_or_default();
-            let text = format!("takes messages of at most {most} octets, and this one has {}", transaction.size);
-            let verdict = Verdict::Refused(Fault::new("5.3.4", text).into());
+        if let Some(fault) = transaction.obstacle(self.offered) {
+            let verdict = Verdict::Refused(fault.into());
             return Sent { verdicts: vec![verdict; transaction.recipients.len()], mail_answered: true };
         }
+        let obstacle = |recipient: &Recipient<'_>| recipient.obstacle(self.offered);
+        if !transaction.recipients.iter().any(|recipient| obstacle(recipient).is_some()) {
+            return self.send_to_all(transaction, content).await;
+        }
+        let obstacles: Vec<_> = transaction.recipients.iter().map(obstacle).collect();
+        let possible = transaction.recipients.iter().zip(&obstacles).filter(|(_, obstacle)| obstacle.is_none());
+        let recipients: Vec<_> = possible.map(|(recipient, _)| *recipient).collect();
+        let sent = match recipients.is_empty() {
+            true => Sent { verdicts: Vec::new(), mail_answered: true },
+            false => self.send_to_all(&Transaction { recipients, ..transaction.clone() }, content).await,
+        };
+        let mut verdicts = sent.verdicts.into_iter();
+        let gave_none = || Verdict::NotNow { said: Fault::new("4.5.0", "gave no answer").into(), dot_sent: false };
+        let verdicts = obstacles.into_iter().map(|obstacle| match obstacle {
+            Some(fault) => Verdict::Refused(fault.into()),
+            None => verdicts.next().unwrap_or_else(gave_none),
+        });
+        Sent { verdicts: verdicts.collect(), mail_answered: sent.mail_answered }
+    }
+
+    async fn send_to_all<C: Content>(&mut self, transaction: &Transaction<'_>, content: &mut C) -> Sent {
         let mut dialogue = Dialogue::new(transaction, self.offered, self.reset);
         self.usable = false;
-        let usable = self.converse(&mut dialogue, transaction.leading_dots, content).await;
+        let usable = self.converse(&mut dialogue, transaction, content).await;
         self.usable = usable;
         self.reset = dialogue.needs_reset();
         dialogue.sent()
     }
 
     /// Whether the connection is of further use.
-    async fn converse<C: Content>(&mut self, dialogue: &mut Dialogue<'_>, leading_dots: bool, content: &mut C) -> bool {
+    async fn converse<C: Content>(
+        &mut self,
+        dialogue: &mut Dialogue<'_>,
+        transaction: &Transaction<'_>,
+        content: &mut C,
+    ) -> bool {
         loop {
             match dialogue.step() {
                 Step::Write(commands) => {
@@ -183,9 +155,12 @@ impl Connection {
                         Err(fault) => dialogue.failed(fault),
                     }
                 }
-                Step::Content => {
-                    let stuffer = Stuffer::new(leading_dots);
-                    if let Err(interrupted) = self.write_all(stuffer, content).await {
+                step @ (Step::Content | Step::Chunk) => {
+                    let framing = match step {
+                        Step::Chunk => Framing::chunk(transaction.size),
+                        _ => Framing::Dot(Stuffer::new(transaction.leading_dots)),
+                    };
+                    if let Err(interrupted) = self.write_all(framing, content).await {
                         match interrupted {
                             Interrupted::Spoke(reply) => dialogue.ended(Ok(reply), false),
                             Interrupted::Fault(fault) => dialogue.ended(Err(fault), false),
@@ -214,23 +189,23 @@ impl Connection {
         usable
     }
 
-    /// The content with its final dot, which goes out in one write with what comes last.
-    async fn write_all<C: Content>(&mut self, mut stuffer: Stuffer, content: &mut C) -> Result<(), Interrupted> {
+    /// The content with its end, which goes out in one write with what comes last.
+    async fn write_all<C: Content>(&mut self, mut framing: Framing, content: &mut C) -> Result<(), Interrupted> {
+        let unreadable = |error: std::io::Error| {
+            Interrupted::Fault(Fault::new("4.3.0", format!("the message cannot be read from the queue: {error}")))
+        };
         let mut out = Vec::with_capacity(BLOCK.min(8 << 10));
-        loop {
-            let chunk = content.next().await.map_err(|error| {
-                Interrupted::Fault(Fault::new("4.3.0", format!("the message cannot be read from the queue: {error}")))
-            })?;
-            let Some(chunk) = chunk else { break };
+        framing.begin(&mut out);
+        while let Some(chunk) = content.next().await.map_err(unreadable)? {
             for piece in chunk.as_ref().chunks(BLOCK) {
                 if out.len() + piece.len() > BLOCK {
                     self.wire.write_content(&out, self.timeouts.send).await?;
                     out.clear();
                 }
-                stuffer.push(piece, &mut out);
+                framing.push(piece, &mut out).map_err(unreadable)?;
             }
         }
-        stuffer.finish(&mut out);
+        framing.finish(&mut out).map_err(unreadable)?;
         self.wire.write_content(&out, self.timeouts.send).await
     }
 
@@ -252,103 +227,4 @@ impl std::fmt::Debug for Connection {
 /// How a server is named in logs, outcomes and notifications: `name[address]:port`.
 pub fn server(name: &str, address: SocketAddr) -> String {
     format!("{name}[{}]:{}", address.ip(), address.port())
-}
-
-fn boxed<S: Stream + 'static>(wire: Wire<S>) -> Wire<Box<dyn Stream>> {
-    wire.map(|stream| Box::new(stream) as Box<dyn Stream>)
-}
-
-async fn connect(address: SocketAddr, timeouts: &Timeouts) -> Result<TcpStream, Fault> {
-    let stream = match timeout(timeouts.connect, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(Fault::new("4.4.1", format!("cannot be reached: {}", error.kind()))),
-        Err(_) => {
-            let text = format!("cannot be reached: no connection within {} s", timeouts.connect.as_secs());
-            return Err(Fault::new("4.4.1", text));
-        }
-    };
-    // Without it the end of a message waits for an acknowledgement that the server delays.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
-async fn greeted(address: SocketAddr, hostname: &str, timeouts: &Timeouts) -> Result<Greeted<TcpStream>, Said> {
-    greeting(Wire::new(connect(address, timeouts).await?), hostname, timeouts).await
-}
-
-/// The greeting and EHLO.
-async fn greeting<S: Stream>(mut wire: Wire<S>, hostname: &str, timeouts: &Timeouts) -> Result<Greeted<S>, Said> {
-    let greeting = wire.reply(timeouts.reply, "the connection with a greeting").await?;
-    if !greeting.is_yes() {
-        return Err(greeting.into());
-    }
-    let offered = hello(&mut wire, hostname, timeouts).await?;
-    Ok(Greeted { wire, offered })
-}
-
-async fn hello<S: Stream>(wire: &mut Wire<S>, hostname: &str, timeouts: &Timeouts) -> Result<Capabilities, Said> {
-    let reply = ask(wire, &format!("EHLO {hostname}\r\n"), "EHLO", timeouts).await?;
-    if reply.is_yes() {
-        return Ok(Capabilities::read(&reply));
-    }
-    if !reply.is_never() {
-        return Err(reply.into());
-    }
-    let reply = ask(wire, &format!("HELO {hostname}\r\n"), "HELO", timeouts).await?;
-    if reply.is_yes() { Ok(Capabilities::default()) } else { Err(reply.into()) }
-}
-
-async fn ask<S: Stream>(wire: &mut Wire<S>, command: &str, verb: &str, timeouts: &Timeouts) -> Result<Reply, Fault> {
-    wire.write(command.as_bytes(), timeouts.reply, verb).await?;
-    wire.reply(timeouts.reply, verb).await
-}
-
-/// STARTTLS and a new EHLO. What the server said before the handshake is forgotten: anyone could have said it.
-async fn encrypt(
-    mut plain: Greeted<TcpStream>,
-    client: &TlsClient,
-    target: Target<'_>,
-    hostname: &str,
-    timeouts: &Timeouts,
-) -> Result<(Greeted<TlsStream<TcpStream>>, &'static str), NoTls> {
-    if !plain.offered.starttls {
-        return Err(NoTls::Declined(plain, Fault::new("4.7.4", "does not offer STARTTLS").into()));
-    }
-    let reply = ask(&mut plain.wire, "STARTTLS\r\n", "STARTTLS", timeouts).await.map_err(NoTls::Broken)?;
-    match reply.code {
-        220 => {}
-        421 => return Err(NoTls::Broken(Fault::new("4.7.4", format!("refused STARTTLS: {reply}")))),
-        _ => return Err(NoTls::Declined(plain, reply.into())),
-    }
-    let (stream, version) =
-        handshake(plain.wire.into_stream(), client, target, timeouts).await.map_err(NoTls::Broken)?;
-    let mut wire = Wire::new(stream);
-    let offered = hello(&mut wire, hostname, timeouts)
-        .await
-        .map_err(|said| NoTls::Broken(Fault::new("4.7.5", format!("refused EHLO after the TLS handshake: {said}"))))?;
-    Ok((Greeted { wire, offered }, version))
-}
-
-/// TLS on a connection, and its version.
-async fn handshake(
-    stream: TcpStream,
-    client: &TlsClient,
-    target: Target<'_>,
-    timeouts: &Timeouts,
-) -> Result<(TlsStream<TcpStream>, &'static str), Fault> {
-    let name = match &client.server_name {
-        Some(name) => name.clone(),
-        None => ServerName::try_from(target.name.to_owned()).unwrap_or_else(|_| target.address.ip().into()),
-    };
-    let connector = TlsConnector::from(client.config.clone());
-    let stream = match timeout(timeouts.connect, connector.connect(name, stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(Fault::new("4.7.5", format!("TLS handshake failed: {error}"))),
-        Err(_) => {
-            let text = format!("TLS handshake not finished within {} s", timeouts.connect.as_secs());
-            return Err(Fault::new("4.7.5", text));
-        }
-    };
-    let version = stream.get_ref().1.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
-    Ok((stream, version))
 }

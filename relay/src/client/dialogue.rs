@@ -1,34 +1,15 @@
-//! MAIL, RCPT and DATA: what to ask next, and what the answers mean, with and without PIPELINING (RFC 2920). Pure.
+//! MAIL, RCPT and DATA or BDAT: what to ask next, and what the answers mean, with and without PIPELINING (RFC 2920). Pure.
 //!
 //! With PIPELINING the whole of it is one write. The server may then refuse every recipient and answer DATA with 354 all the
 //! same: a lone dot ends that (RFC 2920, section 3.1), and its answer counts for nobody.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 
 use super::verdict::{Fault, Said, Sent, Verdict};
-use super::{Capabilities, Reply};
-use crate::address::{Mailbox, ReversePath};
+use super::{Capabilities, Reply, Transaction};
 
 /// Recipients asked about in one write: their answers fit into any socket's buffer, so that neither side waits for the other.
 const GROUP_MAX: usize = 50;
-
-/// One message for some recipients on one connection.
-#[derive(Clone, Debug)]
-pub struct Transaction<'a> {
-    /// MAIL's argument.
-    pub sender: &'a ReversePath,
-    /// RCPT's, at least one.
-    pub recipients: Vec<&'a Mailbox>,
-    /// Octets of the content, as SIZE counts them: CRLF line ends, no doubled dots.
-    pub size: u64,
-    /// Whether the content has octets above 127. To a server without 8BITMIME it is sent all the same and as it is: RFC 6152
-    /// wants a conversion or a bounce there, but a conversion breaks signatures, and a bounce for every umlaut because an
-    /// old server is silent about what it can is not what anyone wants. Octets above 127 have passed everywhere for decades.
-    pub eight_bit: bool,
-    /// Whether any line of the content begins with a dot.
-    pub leading_dots: bool,
-}
 
 /// What the driver does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +22,8 @@ pub(super) enum Step {
     Content,
     /// Write the final dot alone, then read one reply.
     LoneDot,
+    /// Write all of the content as one chunk, the last, then read one reply.
+    Chunk,
     /// Nothing more: see the verdicts.
     Over,
 }
@@ -110,7 +93,11 @@ impl<'a> Dialogue<'a> {
             None if !self.begun => self.write(),
             Some(mail) if mail.is_yes() => {
                 let all_asked = self.recipients_asked == self.transaction.recipients.len();
-                if all_asked && !self.any_recipient() { Step::Over } else { self.write() }
+                match (all_asked, self.any_recipient()) {
+                    (true, false) => Step::Over,
+                    (true, true) if self.transaction.binary => Step::Chunk,
+                    _ => self.write(),
+                }
             }
             _ => Step::Over,
         }
@@ -212,7 +199,7 @@ impl<'a> Dialogue<'a> {
                     return Step::Write(out);
                 }
             }
-            let mail = self.mail_command();
+            let mail = self.transaction.mail_command(self.offered);
             self.ask(&mut out, Asked::Mail, &mail);
             if !self.offered.pipelining {
                 return Step::Write(out);
@@ -222,11 +209,12 @@ impl<'a> Dialogue<'a> {
         let rest = &self.transaction.recipients[self.recipients_asked..];
         let take = rest.len().min(group);
         for recipient in &rest[..take] {
-            let _ = write!(out, "RCPT TO:<{recipient}>\r\n");
+            self.transaction.recipient_command(recipient, self.offered, &mut out);
             self.asked.push_back(Asked::Recipient);
         }
         self.recipients_asked += take;
-        if self.recipients_asked == self.transaction.recipients.len() && (self.offered.pipelining || take == 0) {
+        let all_asked = self.recipients_asked == self.transaction.recipients.len();
+        if all_asked && (self.offered.pipelining || take == 0) && !self.transaction.binary {
             self.ask(&mut out, Asked::Data, "DATA");
         }
         Step::Write(out)
@@ -236,17 +224,6 @@ impl<'a> Dialogue<'a> {
         out.push_str(command);
         out.push_str("\r\n");
         self.asked.push_back(asked);
-    }
-
-    fn mail_command(&self) -> String {
-        let mut command = format!("MAIL FROM:{}", self.transaction.sender);
-        if self.offered.size.is_some() {
-            let _ = write!(command, " SIZE={}", self.transaction.size);
-        }
-        if self.transaction.eight_bit && self.offered.eight_bit_mime {
-            command.push_str(" BODY=8BITMIME");
-        }
-        command
     }
 }
 

@@ -155,11 +155,23 @@ pub enum TlsPlan {
     Mandatory(TlsClient),
 }
 
+impl TlsPlan {
+    /// Whether the other end must prove who it is.
+    pub fn is_verified(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Implicit(client) | Self::Opportunistic(client) | Self::Mandatory(client) => client.verified,
+        }
+    }
+}
+
 /// What rustls needs.
 #[derive(Clone)]
 pub struct TlsClient {
     /// Verification and roots are inside.
     pub config: Arc<rustls::ClientConfig>,
+    /// Whether `config` verifies the server's certificate.
+    pub verified: bool,
     /// The name for SNI and for the certificate. Absent: the endpoint's address.
     pub server_name: Option<rustls_pki_types::ServerName<'static>>,
 }

@@ -14,7 +14,7 @@ use postern_wire::snapshot::{Section, Way};
 
 use super::secrets::Secrets;
 use super::tls::Shared;
-use super::{Credentials, Endpoint, Host};
+use super::{Credentials, Endpoint, Host, TlsPlan};
 use crate::address::Domain as DomainName;
 use crate::policy::client::range;
 use crate::policy::recipient::{Addresses, Known, Recipients};
@@ -250,7 +250,12 @@ pub(super) fn host(section: &Section<wire::Host>, secrets: &Secrets, shared: &Sh
         }
     }
     let (tls, tls_fault) = secured(tls, |tls| shared.plan(tls, secrets));
-    let (auth, auth_fault) = match auth.as_ref().map(|auth| secured(auth, |auth| credentials(auth, secrets))) {
+    let verified = tls.as_ref().is_ok_and(TlsPlan::is_verified) || tls.is_err();
+    let login = |auth: &wire::Auth| match verified {
+        true => credentials(auth, secrets),
+        false => Err("auth needs tls.verification Verified: a password goes to nobody else".to_owned()),
+    };
+    let (auth, auth_fault) = match auth.as_ref().map(|auth| secured(auth, login)) {
         None => (None, None),
         Some((auth, fault)) => (Some(auth), fault),
     };

@@ -57,7 +57,8 @@ impl Shared {
         let name = server_name.as_deref().map(|name| {
             ServerName::try_from(name.to_owned()).map_err(|_| format!("serverName: {name:?} is not a DNS name"))
         });
-        let client = TlsClient { config, server_name: name.transpose()? };
+        let verified = *verification == Verification::Verified;
+        let client = TlsClient { config, verified, server_name: name.transpose()? };
         match (handshake, verification) {
             (Handshake::None, verification) => {
                 Err(format!("tls: verification {verification:?} needs a handshake, and handshake is None"))

@@ -11,7 +11,8 @@ use super::next_hop::{NextHop, NextHops, came_from};
 use super::outcome::Heard;
 use super::worker::Reporter;
 use super::{Shared, chance, monotonic};
-use crate::client::{self, Connection, Content, Fault, Said, Target, TlsUse, Transaction, Verdict};
+use crate::client::{self, Connection, Content, Fault, Recipient, Said, Target, TlsUse, Transaction, Verdict};
+use crate::envelope::Envelope;
 use crate::metrics::Metrics;
 use crate::spool::Claim;
 
@@ -144,7 +145,7 @@ impl<'a> Attempt<'a> {
     async fn dial(&mut self, hop: &NextHop, address: SocketAddr, kept: &mut Option<Kept>) {
         self.tried.push(address);
         let name = &*hop.endpoint.address;
-        let target = Target { name, address, tls: &hop.tls };
+        let target = Target { name, address, tls: &hop.tls, login: hop.login.as_deref() };
         match Connection::open(target, &self.shared.hostname, &self.shared.timeouts).await {
             Err(said) => {
                 self.health().failed(address, monotonic(), chance());
@@ -205,9 +206,12 @@ impl<'a> Attempt<'a> {
         let recipients = self.claim.recipients();
         let transaction = Transaction {
             sender: &envelope.sender,
-            recipients: places.iter().map(|place| &envelope.recipients[recipients[*place].index as usize]).collect(),
+            recipients: places.iter().map(|place| recipient(envelope, recipients[*place].index)).collect(),
             size: self.claim.size(),
             eight_bit: envelope.eight_bit,
+            binary: envelope.binary,
+            utf8: envelope.utf8,
+            dsn: envelope.dsn.as_deref(),
             leading_dots: self.claim.leading_dots(),
         };
         let connection = &mut kept.connection;
@@ -255,6 +259,11 @@ impl<'a> Attempt<'a> {
     fn health(&self) -> &'a Health {
         &self.shared.health
     }
+}
+
+fn recipient(envelope: &Envelope, index: u32) -> Recipient<'_> {
+    let dsn = envelope.dsn.as_ref().and_then(|dsn| dsn.recipients.get(&index));
+    Recipient { mailbox: &envelope.recipients[index as usize], dsn }
 }
 
 fn not_now(said: Said) -> Verdict {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Directory, Endpoint, Host, TlsPlan};
+use crate::config::{Credentials, Directory, Endpoint, Host, TlsPlan};
 use crate::envelope::Origin;
 use crate::route::Tier;
 
@@ -16,6 +16,7 @@ pub(super) type Key = Arc<[Tier]>;
 pub(super) struct NextHop {
     pub(super) endpoint: Endpoint,
     pub(super) tls: TlsPlan,
+    pub(super) login: Option<Arc<Credentials>>,
 }
 
 /// What a route means by the settings in force.
@@ -72,14 +73,15 @@ impl NextHops {
         if host.suspend {
             return;
         }
-        match &host.tls {
+        let login = host.auth.as_ref().map(Result::as_ref).transpose();
+        match host.tls.as_ref().and_then(|tls| login.map(|login| (tls, login))) {
             Err(why) => self.faults.push(format!("RelayHost {}: {why}", host.name)),
             Ok(_) if host.endpoints.is_empty() => self.faults.push(format!("RelayHost {} has no endpoints", host.name)),
-            Ok(tls) => {
-                equal.extend(
-                    host.endpoints.iter().map(|endpoint| NextHop { endpoint: endpoint.clone(), tls: tls.clone() }),
-                );
-            }
+            Ok((tls, login)) => equal.extend(host.endpoints.iter().map(|endpoint| NextHop {
+                endpoint: endpoint.clone(),
+                tls: tls.clone(),
+                login: login.cloned(),
+            })),
         }
     }
 }
@@ -168,11 +170,17 @@ mod tests {
     fn says_why_a_host_cannot_be_used() {
         let mut hosts = Hosts(vec![host("a", &["a1"]), host("b", &[])]);
         hosts.0[0].tls = Err("ca.crt: no certificate".into());
-        let hops = NextHops::of(&hosts, &key(&[&["a", "b", "c"]]), 3);
+        hosts.0.push(Host { auth: Some(Err("password is missing".into())), ..host("d", &["d1"]) });
+        let hops = NextHops::of(&hosts, &key(&[&["a", "b", "c", "d"]]), 3);
         assert!(hops.list.is_empty() && !hops.all_suspended);
         assert_eq!(
             hops.faults,
-            ["RelayHost a: ca.crt: no certificate", "RelayHost b has no endpoints", "there is no RelayHost c"]
+            [
+                "RelayHost a: ca.crt: no certificate",
+                "RelayHost b has no endpoints",
+                "there is no RelayHost c",
+                "RelayHost d: password is missing"
+            ]
         );
         assert_eq!(NextHops::of(&hosts, &key(&[&["c"]]), 0).lifetime, Duration::from_secs(99));
     }

@@ -1,7 +1,21 @@
 use super::*;
+use crate::address::{Mailbox, ReversePath};
+use crate::client::Recipient;
 
-const ESMTP: Capabilities = Capabilities { pipelining: true, eight_bit_mime: true, starttls: false, size: Some(0) };
-const PLAIN: Capabilities = Capabilities { pipelining: false, eight_bit_mime: false, starttls: false, size: None };
+const PLAIN: Capabilities = Capabilities {
+    pipelining: false,
+    eight_bit_mime: false,
+    starttls: false,
+    chunking: false,
+    binary_mime: false,
+    smtp_utf8: false,
+    dsn: false,
+    auth_plain: false,
+    auth_login: false,
+    size: None,
+};
+const ESMTP: Capabilities = Capabilities { pipelining: true, eight_bit_mime: true, size: Some(0), ..PLAIN };
+const BINARY: Capabilities = Capabilities { chunking: true, binary_mime: true, ..ESMTP };
 
 fn reply(line: &str) -> Reply {
     Reply::parse(format!("{line}\r\n").as_bytes()).unwrap().unwrap().0
@@ -17,9 +31,12 @@ fn play_after(offered: Capabilities, recipients: usize, lines: &[&str], reset: b
     let mailboxes: Vec<Mailbox> = (0..recipients).map(|n| format!("r{n}@b.test").parse().unwrap()).collect();
     let transaction = Transaction {
         sender: &sender,
-        recipients: mailboxes.iter().collect(),
+        recipients: mailboxes.iter().map(|mailbox| Recipient { mailbox, dsn: None }).collect(),
         size: 7,
         eight_bit: true,
+        binary: offered.chunking,
+        utf8: false,
+        dsn: None,
         leading_dots: false,
     };
     let mut dialogue = Dialogue::new(&transaction, offered, reset);
@@ -31,8 +48,12 @@ fn play_after(offered: Capabilities, recipients: usize, lines: &[&str], reset: b
                 Some(line) => dialogue.answered(reply(line)),
                 None => dialogue.failed(Fault::new("4.4.2", "closed")),
             },
-            step @ (Step::Content | Step::LoneDot) => {
-                written += if step == Step::Content { "(content)" } else { "(dot)" };
+            step @ (Step::Content | Step::LoneDot | Step::Chunk) => {
+                written += match step {
+                    Step::Content => "(content)",
+                    Step::Chunk => "(chunk)",
+                    _ => "(dot)",
+                };
                 match lines.next() {
                     Some(line) => dialogue.ended(Ok(reply(line)), true),
                     None => dialogue.ended(Err(Fault::new("4.4.2", "closed")), true),
@@ -187,4 +208,20 @@ fn stops_after_the_first_group_when_the_sender_is_refused() {
     let (written, sent, _) = play(ESMTP, 120, &lines);
     assert!(!written.contains("DATA"));
     assert!(told(&sent).iter().all(|told| told == "refused 550 sender"));
+}
+
+#[test]
+fn binary_content_goes_as_one_chunk_once_somebody_was_taken() {
+    let (written, sent, reset) = play(BINARY, 2, &["250 ok", "550 no", "250 ok", "250 queued"]);
+    assert!(written.ends_with("RCPT TO:<r1@b.test>\n\n\n\n(chunk)\n") && !written.contains("DATA"), "{written}");
+    assert!(written.starts_with("MAIL FROM:<s@a.test> SIZE=7 BODY=BINARYMIME|RCPT"), "{written}");
+    assert_eq!(told(&sent), ["refused 550 no", "taken 250 queued"]);
+    assert!(!reset);
+    let (written, sent, reset) = play(BINARY, 1, &["250 ok", "450 later"]);
+    assert!(!written.contains("(chunk)") && reset, "{written}");
+    assert_eq!(told(&sent), ["not now: 450 later"]);
+    let (written, sent, _) =
+        play(Capabilities { pipelining: false, ..BINARY }, 1, &["250 ok", "250 ok", "451 4.3.0 later"]);
+    assert!(written.contains("(chunk)"), "{written}");
+    assert_eq!(told(&sent), ["not now, after the dot: 451 4.3.0 later"]);
 }

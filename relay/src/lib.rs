@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 4 wiring | `main`, `options`, `run`, `signals`, `admin`, `control` | decide |
 //! | 3 drivers | `server`, `delivery`, `reload` | know each other: they meet in the spool |
-//! | 2 resources | `config`, `client`, `spool`, `limits`, `metrics`, `shutdown` | each other's insides |
+//! | 2 resources | `config`, `client`, `dns`, `spool`, `limits`, `metrics`, `shutdown` | each other's insides |
 //! | 1 pure | `smtp`, `policy`, `schedule`, `route`, `bounce`, `header` | tokio, sockets, files, clocks (`now` is an argument) |
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
 
@@ -17,6 +17,7 @@ pub mod client;
 pub mod config;
 pub mod control;
 pub mod delivery;
+pub mod dns;
 pub mod envelope;
 pub mod header;
 pub mod limits;

@@ -129,6 +129,25 @@ limits! {
         "the wait before a next hop that could not be reached is tried again; it doubles from there";
     host_retry_max: Duration = "host-retry-max", "POSTERN_HOST_RETRY_MAX", "seconds", 300, 1, 3600,
         "no wait between two attempts to reach a next hop is longer";
+    mx_hosts: u64 = "mx-hosts", "POSTERN_MX_HOSTS", "names", 20, 1, 256,
+        "further mail exchangers of a domain, in the order of their preference, are not looked at";
+    mx_addresses: u64 = "mx-addresses", "POSTERN_MX_ADDRESSES", "addresses", 5, 1, 50,
+        "an attempt tries no more addresses of a domain's mail exchangers";
+    mx_sessions: u64 = "mx-sessions", "POSTERN_MX_SESSIONS", "connections", 2, 1, 10,
+        "an attempt gives up after so many of a domain's mail exchangers greeted us and did not take the message";
+    // Names
+    dns_time: Duration = "dns-time", "POSTERN_DNS_TIME", "seconds", 10, 1, 60,
+        "a name that has no answer by then, however often it was asked for, has none for the moment";
+    dns_try_time: Duration = "dns-try-time", "POSTERN_DNS_TRY_TIME", "seconds", 3, 1, 30,
+        "a question that the name servers do not answer by then is asked again";
+    dns_ttl_max: Duration = "dns-ttl-max", "POSTERN_DNS_TTL_MAX", "seconds", 3600, 1, 24 * 3600,
+        "no answer is believed for longer, whatever its TTL";
+    dns_negative_ttl_max: Duration = "dns-negative-ttl-max", "POSTERN_DNS_NEGATIVE_TTL_MAX", "seconds", 300, 1, 24 * 3600,
+        "for no longer is it believed that a name does not exist";
+    dns_failure_time: Duration = "dns-failure-time", "POSTERN_DNS_FAILURE_TIME", "seconds", 5, 0, 300,
+        "for so long a name is not asked for again when the name servers failed";
+    dns_memory: u64 = "dns-memory", "POSTERN_DNS_MEMORY", "octets", 8 << 20, 64 << 10, 1 << 30,
+        "answers beyond it are forgotten before their time";
     // Stopping
     drain_accept_time: Duration = "drain-accept-time", "POSTERN_DRAIN_ACCEPT_TIME", "seconds", 5, 0, 300,
         "how long new connections are still taken after SIGTERM, while load balancers notice that we are not ready";

@@ -3,8 +3,12 @@
 //! Never a label that a stranger can choose: no address, no domain, no client. Each label has a fixed, small set of values,
 //! so the number of series does not depend on traffic.
 
+mod dns;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
+
+pub use dns::{Asked, Dns, Question, Said};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -23,6 +27,7 @@ struct Inner {
     delivery: Delivery,
     spool: Spool,
     settings: Settings,
+    dns: Dns,
     registry: Registry,
 }
 
@@ -193,7 +198,8 @@ impl Metrics {
         let delivery = Delivery::new(registry.sub_registry_with_prefix("delivery"));
         let spool = Spool::new(registry.sub_registry_with_prefix("spool"));
         let settings = Settings::new(registry.sub_registry_with_prefix("settings"));
-        Self(Arc::new(Inner { server, delivery, spool, settings, registry }))
+        let dns = Dns::new(registry.sub_registry_with_prefix("dns"));
+        Self(Arc::new(Inner { server, delivery, spool, settings, dns, registry }))
     }
 
     /// SMTP as a server.
@@ -214,6 +220,11 @@ impl Metrics {
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// The DNS.
+    pub fn dns(&self) -> &Dns {
+        &self.0.dns
     }
 
     /// All of them in the OpenMetrics text format.

@@ -1,11 +1,14 @@
 //! The command line of a relay: where it listens, what it calls itself, where its files are, and its limits. Everything
 //! about domains, hosts and policies is in the settings instead.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+
+use ipnet::IpNet;
 
 use crate::address::Domain;
 use crate::limits::Limits;
+use crate::policy::client::range;
 
 /// The flags that every way of running a relay shares.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,6 +25,18 @@ pub struct Flags {
     /// What the relay calls itself in greetings and Received fields; without it the system's host name
     #[arg(long, env = "POSTERN_HOSTNAME", value_name = "NAME", hide_env = true)]
     pub hostname: Option<String>,
+    /// The name servers that are asked, such as 192.0.2.53 or [2001:db8::53]:5353; without it those of /etc/resolv.conf
+    #[arg(long, env = "POSTERN_DNS", value_name = "ADDR[,ADDR]", hide_env = true, value_delimiter = ',',
+        value_parser = name_server)]
+    pub dns: Vec<SocketAddr>,
+    /// Ranges, such as 10.20.0.0/16, that the MX of a recipient's domain may lead to although they are not public
+    #[arg(long, env = "POSTERN_MX_ALLOW", value_name = "CIDR[,CIDR]", hide_env = true, value_delimiter = ',',
+        value_parser = range)]
+    pub mx_allow: Vec<IpNet>,
+    /// The port of every mail exchanger
+    #[arg(long, env = "POSTERN_MX_PORT", value_name = "PORT", hide_env = true, default_value_t = 25,
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub mx_port: u16,
     /// The limits of the process.
     #[command(flatten)]
     pub limits: Limits,
@@ -42,6 +57,12 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// What it calls itself.
     pub hostname: String,
+    /// The name servers that are asked. Empty: those of `/etc/resolv.conf`.
+    pub dns: Vec<SocketAddr>,
+    /// What a stranger's MX may lead to besides the public Internet.
+    pub mx_allow: Vec<IpNet>,
+    /// The port of every mail exchanger.
+    pub mx_port: u16,
     /// The limits of the process.
     pub limits: Limits,
 }
@@ -82,7 +103,7 @@ impl Flags {
     /// # Errors
     /// [`BadFlag`], naming flag and value.
     pub fn into_options(self, settings: PathBuf, spool: PathBuf, defaults: Defaults) -> Result<Options, BadFlag> {
-        let Self { smtp, http, control, hostname, limits } = self;
+        let Self { smtp, http, control, hostname, dns, mx_allow, mx_port, limits } = self;
         let is_name = |name: &str| name.parse::<Domain>().is_ok_and(|name| !name.is_literal());
         let hostname = match hostname {
             Some(name) if is_name(&name) => name,
@@ -110,9 +131,19 @@ impl Flags {
             http: http.unwrap_or(defaults.http),
             control: control.or(defaults.control),
             hostname,
+            dns,
+            mx_allow,
+            mx_port,
             limits,
         })
     }
+}
+
+/// An address, with port 53 unless it says another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+    let parsed = text.parse::<SocketAddr>().or_else(|_| alone());
+    parsed.map_err(|_| "not an IP address, with or without a port".to_owned())
 }
 
 fn system_hostname() -> String {
@@ -143,6 +174,31 @@ mod tests {
         let given = options(&["--hostname", "relay.example", "--smtp", "[::1]:25", "--control", "c"]).unwrap();
         assert_eq!((given.hostname.as_str(), given.smtp.to_string()), ("relay.example", "[::1]:25".to_owned()));
         assert_eq!((given.http.to_string(), given.control), ("127.0.0.1:8025".to_owned(), Some("c".into())));
+    }
+
+    #[test]
+    fn reads_name_servers_and_ranges() {
+        let given = options(&[
+            "--hostname",
+            "relay.example",
+            "--dns",
+            "192.0.2.53,[::1]:5353,2001:db8::53",
+            "--mx-allow",
+            "10.20.0.0/16",
+        ]);
+        let given = given.unwrap();
+        let servers: Vec<String> = given.dns.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["192.0.2.53:53", "[::1]:5353", "[2001:db8::53]:53"]);
+        assert_eq!((given.mx_allow, given.mx_port), (vec!["10.20.0.0/16".parse().unwrap()], 25));
+        for (flag, value, said) in [
+            ("--dns", "ns.example", "not an IP address"),
+            ("--mx-allow", "10.20.0.1/16", "write 10.20.0.0/16"),
+            ("--mx-allow", "0.0.0.0/0", "is everyone"),
+            ("--mx-port", "0", "0 is not in 1..=65535"),
+        ] {
+            let refused = Line::try_parse_from(["relay", flag, value]).err().unwrap().to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
     }
 
     #[test]

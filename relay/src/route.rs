@@ -1,19 +1,52 @@
 //! Where a recipient's mail goes next: a pure question to the settings in force, asked again at each attempt.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::address::Mailbox;
+use crate::address::{Domain, Mailbox};
 use crate::envelope::Origin;
 use crate::policy::names::Names;
 
 /// The answer to "where next".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// To these hosts, in this order. Never empty.
-    To(Arc<[Tier]>),
+    /// There.
+    To(Destination),
     /// Nowhere now, and it may come back (its RelayDomain is gone, a reference is missing, no way for notifications):
     /// the message waits until its lifetime ends. One sentence for the log and the queue.
     Held(Arc<str>),
+}
+
+/// Where mail goes. What has the same destination shares its lanes and its connections, and one that is dead holds up no
+/// other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// To these hosts, in this order. Never empty.
+    Hosts(Arc<[Tier]>),
+    /// Directly to the mail exchangers of the recipient's domain (RFC 5321, section 5.1).
+    Mx(Domain),
+}
+
+/// As logs and the queue name it: `exchange-a, exchange-b`, `mx:example.com`.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mx(domain) => write!(f, "mx:{}", domain.as_str()),
+            Self::Hosts(tiers) => {
+                let hosts: Vec<&str> = tiers.iter().flat_map(|tier| &tier.hosts).map(|host| &**host).collect();
+                f.write_str(&hosts.join(", "))
+            }
+        }
+    }
+}
+
+/// How mail leaves, whoever its recipient is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// By these hosts, in this order. Never empty.
+    Hosts(Arc<[Tier]>),
+    /// Directly to the mail exchangers of each recipient's domain.
+    Mx,
 }
 
 /// Hosts of the same preference, which share.
@@ -31,9 +64,9 @@ pub struct Ways {
     /// Mail to it.
     pub inbound: Result<Arc<[Tier]>, Arc<str>>,
     /// Mail from it. Absent: nothing leaves.
-    pub outbound: Option<Result<Arc<[Tier]>, Arc<str>>>,
+    pub outbound: Option<Result<Via, Arc<str>>>,
     /// Notifications about its mail. Absent: by `outbound`.
-    pub bounces: Option<Result<Arc<[Tier]>, Arc<str>>>,
+    pub bounces: Option<Result<Via, Arc<str>>>,
 }
 
 /// All ways of one DMZ.
@@ -53,8 +86,12 @@ impl Routes {
     pub fn route(&self, origin: &Origin, recipient: &Mailbox) -> Route {
         let to = recipient.domain().as_str();
         if let Some(ways) = self.find(to) {
-            return route(&ways.inbound);
+            return match &ways.inbound {
+                Ok(tiers) => Route::To(Destination::Hosts(tiers.clone())),
+                Err(reason) => Route::Held(reason.clone()),
+            };
         }
+        let route = |way| route(way, recipient.domain());
         match origin {
             Origin::Outsider { .. } => held(format!("{to} is not a domain of any RelayDomain")),
             Origin::Source { domain, .. } => match self.find(domain) {
@@ -80,9 +117,10 @@ impl Routes {
     }
 }
 
-fn route(way: &Result<Arc<[Tier]>, Arc<str>>) -> Route {
+fn route(way: &Result<Via, Arc<str>>, domain: &Domain) -> Route {
     match way {
-        Ok(tiers) => Route::To(tiers.clone()),
+        Ok(Via::Hosts(tiers)) => Route::To(Destination::Hosts(tiers.clone())),
+        Ok(Via::Mx) => Route::To(Destination::Mx(domain.clone())),
         Err(reason) => Route::Held(reason.clone()),
     }
 }
@@ -96,8 +134,12 @@ mod tests {
     use super::*;
     use crate::queue_id::QueueId;
 
-    fn way(host: &str) -> Result<Arc<[Tier]>, Arc<str>> {
-        Ok(vec![Tier { hosts: vec![host.into()] }].into())
+    fn tiers(host: &str) -> Arc<[Tier]> {
+        vec![Tier { hosts: vec![host.into()] }].into()
+    }
+
+    fn way(host: &str) -> Result<Via, Arc<str>> {
+        Ok(Via::Hosts(tiers(host)))
     }
 
     fn source(domain: &str) -> Origin {
@@ -110,21 +152,24 @@ mod tests {
 
     #[test]
     fn each_origin_has_its_way() {
-        let names = Names::new([("full.test", 0), ("*.full.test", 0), ("in.test", 1), ("broken.test", 2)]).unwrap();
+        let names =
+            Names::new([("full.test", 0), ("*.full.test", 0), ("in.test", 1), ("broken.test", 2), ("direct.test", 3)])
+                .unwrap();
         let ways = vec![
             Ways {
                 name: "full".into(),
-                inbound: way("mail"),
+                inbound: Ok(tiers("mail")),
                 outbound: Some(way("smart")),
                 bounces: Some(way("bounce")),
             },
-            Ways { name: "in".into(), inbound: way("other"), outbound: None, bounces: None },
+            Ways { name: "in".into(), inbound: Ok(tiers("other")), outbound: None, bounces: None },
             Ways {
                 name: "broken".into(),
                 inbound: Err("RelayHost mx1 does not exist".into()),
                 outbound: Some(way("smart")),
                 bounces: None,
             },
+            Ways { name: "direct".into(), inbound: Ok(tiers("own")), outbound: Some(Ok(Via::Mx)), bounces: None },
         ];
         let routes = Routes::new(Arc::new(names), ways.into_iter().map(Arc::new).collect());
         let outsider = Origin::Outsider { client: [203, 0, 113, 9].into() };
@@ -136,6 +181,11 @@ mod tests {
             (&source("full.test"), "a@else.test", Ok("smart")),
             (&notification(Some("x.full.test")), "a@else.test", Ok("bounce")),
             (&notification(Some("broken.test")), "a@else.test", Ok("smart")),
+            (&source("direct.test"), "a@else.test", Ok("mx:else.test")),
+            (&source("direct.test"), "a@Mixed.Else.test", Ok("mx:mixed.else.test")),
+            (&source("direct.test"), "a@direct.test", Ok("own")),
+            (&source("direct.test"), "a@in.test", Ok("other")),
+            (&notification(Some("direct.test")), "a@else.test", Ok("mx:else.test")),
             (&outsider, "a@broken.test", Err("RelayHost mx1 does not exist")),
             (&outsider, "a@else.test", Err("else.test is not a domain of any RelayDomain")),
             (&source("in.test"), "a@else.test", Err("RelayDomain in has no spec.outbound")),
@@ -156,11 +206,11 @@ mod tests {
                 Err("gone.test, whose mail it is about, is not a domain of any RelayDomain"),
             ),
         ] {
-            let expected = match expected {
-                Ok(host) => Route::To(way(host).unwrap()),
-                Err(reason) => Route::Held(reason.into()),
+            let found = match routes.route(origin, &recipient.parse().unwrap()) {
+                Route::To(destination) => Ok(destination.to_string()),
+                Route::Held(reason) => Err(reason.to_string()),
             };
-            assert_eq!(routes.route(origin, &recipient.parse().unwrap()), expected, "{origin:?} {recipient}");
+            assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "{origin:?} {recipient}");
         }
     }
 }

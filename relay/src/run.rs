@@ -21,7 +21,9 @@ use tracing::{error, info, warn};
 use crate::admin::{self, Admin};
 use crate::config::{Directory, Live};
 use crate::control::{self, Socket, SocketError};
-use crate::delivery::{self, SystemLookup};
+use crate::delivery::{self, Exchangers};
+use crate::dns::reach::Reach;
+use crate::dns::{Lookup, Resolver};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -226,7 +228,9 @@ impl Relay {
             }
         };
         let listener = self.listen().await?;
-        let delivery = tokio::spawn(delivery::run(self.delivery(spool.clone(), arrivals, live.clone())));
+        let (options, metrics) = (&self.options, self.admin.metrics.clone());
+        let lookup: Arc<dyn Lookup> = Arc::new(Resolver::new(&options.dns, &options.limits, metrics));
+        let delivery = tokio::spawn(delivery::run(self.delivery(spool.clone(), arrivals, live.clone(), lookup)));
         let server = tokio::spawn(server::run(listener, self.server(spool.clone(), live), self.shutdown.clone()));
         self.until_drained(server, delivery).await?;
         spool.close().await;
@@ -302,12 +306,17 @@ impl Relay {
         Server { hostname, live, spool, limits, metrics: self.admin.metrics.clone() }
     }
 
-    fn delivery(&self, spool: Spool, arrivals: Arrivals, live: Live) -> delivery::Options {
+    fn delivery(&self, spool: Spool, arrivals: Arrivals, live: Live, lookup: Arc<dyn Lookup>) -> delivery::Options {
         delivery::Options {
             spool,
             arrivals,
             directory: Arc::new(move || -> Arc<dyn Directory> { live.load_full() }),
-            lookup: Arc::new(SystemLookup),
+            lookup,
+            exchangers: Exchangers {
+                reach: Reach::new(self.options.mx_allow.clone()),
+                port: self.options.mx_port,
+                own: self.admin.smtp.get().map(SocketAddr::ip).into_iter().collect(),
+            },
             limits: self.options.limits.clone(),
             hostname: self.options.hostname.as_str().into(),
             metrics: self.admin.metrics.clone(),

@@ -1,7 +1,6 @@
 //! A spool and a delivery in this process, with settings that a test can exchange. Everything here blocks.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +9,9 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use postern_relay::address::ReversePath;
 use postern_relay::config::{self, Config, Directory, Secrets};
-use postern_relay::delivery::{self, Lookup};
+use postern_relay::delivery::{self, Exchangers};
+use postern_relay::dns::reach::Reach;
+use postern_relay::dns::{Answer, Exchange, Failure, Lookup};
 use postern_relay::envelope::{Envelope, Origin, Remote};
 use postern_relay::limits::Limits;
 use postern_relay::metrics::{Fate, Metrics, Outcome};
@@ -106,10 +107,14 @@ fn hops(hosts: &[(u16, &str)]) -> Vec<NextHop> {
 pub(crate) struct Names(pub(crate) BTreeMap<String, Vec<IpAddr>>);
 
 impl Lookup for Names {
-    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, Failure>> {
         assert_ne!(name, "panics.test", "a look-up that panics");
-        let found = self.0.get(name).cloned().ok_or_else(|| io::Error::other("no such name"));
-        Box::pin(async move { found })
+        let found = self.0.get(name).cloned().ok_or(Failure::NoSuchName);
+        Box::pin(async move { found.map(|records| Answer { records, ttl: SOON, complete: true }) })
+    }
+
+    fn exchanges<'a>(&'a self, _domain: &'a str) -> BoxFuture<'a, Result<Answer<Exchange>, Failure>> {
+        Box::pin(async { Err(Failure::NoSuchName) })
     }
 }
 
@@ -150,6 +155,7 @@ impl Plan {
             arrivals,
             directory: Arc::new(move || in_force.lock().unwrap().clone() as Arc<dyn Directory>),
             lookup: Arc::new(self.names),
+            exchangers: Exchangers { reach: Reach::new(Vec::new()), port: 25, own: Vec::new() },
             limits: self.limits,
             hostname: "relay.test".into(),
             metrics: metrics.clone(),

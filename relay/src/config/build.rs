@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use postern_wire::limits::QUEUE_LIFETIME;
 use postern_wire::snapshot::{Section, Snapshot};
 use postern_wire::status::Object;
 use postern_wire::{Digest, snapshot};
@@ -196,7 +194,7 @@ fn assemble(
     let routes = Routes::new(names, domain_parts.iter().map(|part| part.ways.clone()).collect());
     let hosts: HashMap<_, _> =
         sections.hosts.values().map(|one| (one.part.host.name.clone(), one.part.host.clone())).collect();
-    let lifetime = hosts.values().map(|host| host.lifetime).max();
-    let lifetime = lifetime.unwrap_or(Duration::from_secs(QUEUE_LIFETIME.default));
-    Ok(Config { digest, rules, routes, hosts, lifetime, objects, sections })
+    let direct = Arc::new(section::direct(&sections.shared));
+    let lifetime = hosts.values().map(|host| host.lifetime).max().unwrap_or(direct.lifetime);
+    Ok(Config { digest, rules, routes, hosts, direct, lifetime, objects, sections })
 }

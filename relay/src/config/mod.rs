@@ -40,6 +40,7 @@ pub struct Config {
     /// Where mail goes.
     pub routes: Routes,
     hosts: HashMap<Arc<str>, Arc<Host>>,
+    direct: Arc<Host>,
     lifetime: Duration,
     /// For `/status`.
     objects: Vec<Object>,
@@ -82,6 +83,10 @@ impl Directory for Config {
 
     fn host(&self, name: &str) -> Option<Arc<Host>> {
         self.hosts.get(name).cloned()
+    }
+
+    fn direct(&self) -> Arc<Host> {
+        self.direct.clone()
     }
 
     fn lifetime(&self) -> Duration {
@@ -188,6 +193,9 @@ pub trait Directory: Send + Sync + 'static {
     fn route(&self, origin: &Origin, recipient: &Mailbox) -> Route;
     /// A host by the name of its section.
     fn host(&self, name: &str) -> Option<Arc<Host>>;
+    /// What holds for mail that goes directly to the mail exchangers of its recipient's domain: a host without a name or an
+    /// endpoint.
+    fn direct(&self) -> Arc<Host>;
     /// The greatest lifetime of any host: mail without a route waits for so long.
     fn lifetime(&self) -> Duration;
 }

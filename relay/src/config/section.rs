@@ -20,7 +20,7 @@ use crate::policy::client::range;
 use crate::policy::recipient::{Addresses, Known, Recipients};
 use crate::policy::sender::{Patterns, Senders};
 use crate::policy::{self, limits::Limits};
-use crate::route::{Tier, Ways};
+use crate::route::{Tier, Via, Ways};
 
 /// Why a Snapshot is not taken: nothing of it is in force then. The operator writes none of these, so it says where to look.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,7 +158,7 @@ pub(super) fn domain(section: &Section<wire::Domain>) -> Result<DomainPart, Inva
     };
     let bounces = match bounces {
         None => None,
-        Some(Way::Open(hops)) => Some(Ok(part.tiers("bounces", hops)?)),
+        Some(Way::Open(hops)) => Some(Ok(Via::Hosts(part.tiers("bounces", hops)?))),
         Some(Way::Unresolved(reason)) => Some(Err(reason.as_str().into())),
     };
     let Parts { object: _, next_hops, senders, policies } = part;
@@ -211,7 +211,7 @@ impl Parts<'_> {
         Ok((rules, self.tiers("deliverTo", deliver_to)?))
     }
 
-    fn outbound(&mut self, outbound: &wire::Outbound) -> Result<(policy::Outbound, Arc<[Tier]>), Invalid> {
+    fn outbound(&mut self, outbound: &wire::Outbound) -> Result<(policy::Outbound, Via), Invalid> {
         let wire::Outbound { hosts, recipients, via, policy } = outbound;
         self.policies.push(policy.clone());
         self.senders.extend(hosts.iter().cloned());
@@ -221,7 +221,8 @@ impl Parts<'_> {
         };
         let hosts = hosts.iter().map(|host| host.as_str().into()).collect();
         let rules = policy::Outbound { hosts, hosted_only, policy: policy.as_str().into() };
-        Ok((rules, self.tiers("outbound.via", via)?))
+        let via = if via.is_empty() { Via::Mx } else { Via::Hosts(self.tiers("outbound.via", via)?) };
+        Ok((rules, via))
     }
 
     /// Groups next hops by preference.
@@ -284,6 +285,24 @@ pub(super) fn host(section: &Section<wire::Host>, secrets: &Secrets, shared: &Sh
         suspend: *suspend,
     };
     Ok(HostPart { host: Arc::new(host), sources, fault: tls_fault.or(auth_fault) })
+}
+
+/// What holds for mail that goes directly to the mail exchangers of its recipient's domain: the defaults of the table.
+pub(super) fn direct(shared: &Shared) -> Host {
+    Host {
+        name: "".into(),
+        endpoints: Vec::new(),
+        mx: Vec::new(),
+        tls: Ok(shared.opportunistic()),
+        auth: None,
+        limits: wire::HostLimits { connections: None, messages_per_connection: None, messages_per_minute: None },
+        lifetime: Duration::from_secs(QUEUE_LIFETIME.default),
+        null_sender_lifetime: Duration::from_secs(QUEUE_NULL_SENDER_LIFETIME.default),
+        warn_after: Some(Duration::from_secs(QUEUE_WARN_AFTER.default)),
+        source_names: Vec::new(),
+        source_certificates: Vec::new(),
+        suspend: false,
+    }
 }
 
 /// Something that needs secrets: what it is, or why it cannot be used; and that again when it is the relay that says so.

@@ -1,12 +1,14 @@
 //! One fixture, one mutation, one named error.
 
 use postern_wire::SCHEMA;
+use postern_wire::limits::QUEUE_LIFETIME;
 use postern_wire::snapshot as wire;
 use postern_wire::snapshot::{SecretFile, Section, Snapshot, Way};
 
 use super::*;
 use crate::address::ReversePath;
 use crate::policy::{Client, Party};
+use crate::route::Destination;
 
 fn hop(preference: u16, host: &str) -> wire::NextHop {
     wire::NextHop { preference, host: host.to_owned() }
@@ -124,13 +126,29 @@ fn connected(address: [u8; 4]) -> Client {
 }
 
 #[test]
+fn without_smarthosts_mail_leaves_directly_by_the_defaults_of_the_table() {
+    let mut fixture = Fixture::new();
+    fixture.domain.outbound = Some(Way::Open(wire::Outbound { via: Vec::new(), ..outbound() }));
+    let (config, faults) = fixture.build(None).unwrap();
+    assert_eq!(faults, []);
+    let source =
+        Origin::Source { client: [10, 0, 0, 1].into(), host: "one".to_owned(), domain: "contoso.com".to_owned() };
+    let Route::To(destination) = config.route(&source, &"x@far.test".parse().unwrap()) else { panic!("is held") };
+    assert_eq!(destination.to_string(), "mx:far.test");
+    let direct = config.direct();
+    assert_eq!(direct.lifetime, Duration::from_secs(QUEUE_LIFETIME.default));
+    assert!(matches!(direct.tls, Ok(TlsPlan::Opportunistic(_))) && !direct.suspend);
+}
+
+#[test]
 fn the_fixture_is_enforced_as_written() {
     let (config, faults) = Fixture::new().build(None).unwrap();
     assert_eq!(faults, []);
     assert_eq!((config.count("RelayDomain"), config.count("RelayHost"), config.count("FilterPolicy")), (1, 3, 1));
     assert_eq!(config.lifetime(), Duration::from_secs(7200));
     let outsider = Origin::Outsider { client: [203, 0, 113, 1].into() };
-    let Route::To(tiers) = config.route(&outsider, &"bob@contoso.com".parse().unwrap()) else { panic!("is held") };
+    let route = config.route(&outsider, &"bob@contoso.com".parse().unwrap());
+    let Route::To(Destination::Hosts(tiers)) = route else { panic!("{route:?}") };
     let tiers: Vec<Vec<&str>> = tiers.iter().map(|tier| tier.hosts.iter().map(|host| &**host).collect()).collect();
     assert_eq!(tiers, [vec!["one", "other"], vec!["backup"]]);
     assert_eq!(config.host("one").unwrap().endpoints[0].address.as_ref(), "10.0.0.1");

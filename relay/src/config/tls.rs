@@ -36,6 +36,11 @@ impl Shared {
         Ok(Self { provider, anyone: Arc::new(anyone), public: Arc::new(public) })
     }
 
+    /// The plan for mail exchangers that no RelayHost names: TLS with whoever offers it (RFC 7435).
+    pub(super) fn opportunistic(&self) -> TlsPlan {
+        TlsPlan::Opportunistic(TlsClient { config: self.anyone.clone(), server_name: None, verified: false })
+    }
+
     /// The plan that a Snapshot asks for, with the files that it names.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::health::Health;
-use super::lookup;
-use super::next_hop::{NextHop, NextHops, came_from};
+use super::lookup::{Found, NoWay, Walk};
+use super::next_hop::{Goal, NextHop, NextHops, came_from};
 use super::outcome::Heard;
 use super::worker::Reporter;
 use super::{Shared, chance, monotonic};
@@ -57,7 +57,7 @@ impl Kept {
 /// Whether the next hops answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// One of them answered MAIL.
+    /// One of them answered MAIL, or there is nothing left to ask for.
     Answered,
     /// There was none to ask: the settings say why.
     Nobody,
@@ -112,44 +112,76 @@ impl<'a> Attempt<'a> {
     async fn dial_all(&mut self, kept: &mut Option<Kept>, hops: &NextHops) {
         let mut passed_over = Vec::new();
         for hop in &hops.list {
-            if self.is_decided() {
-                return;
-            }
-            let (name, port) = (&*hop.endpoint.address, hop.endpoint.port);
-            let addresses = match lookup::resolve(&*self.shared.lookup, name, port).await {
-                Ok(addresses) => addresses,
-                Err(text) => {
-                    self.failed(format!("{name}:{port}"), Fault { status: "4.4.3", text }.into());
-                    continue;
-                }
-            };
-            for address in addresses {
-                if came_from(&self.claim.envelope().origin, address.ip()) {
-                    self.looped = true;
-                } else if self.tried.contains(&address) || self.is_decided() {
-                    continue;
-                } else if self.health().may_try(address, monotonic()) {
-                    self.dial(hop, address, kept).await;
-                } else {
-                    passed_over.push((hop, address));
-                }
-            }
+            self.walk(hop, kept, &mut passed_over).await;
         }
-        for (hop, address) in passed_over {
-            if !self.answered && !self.tried.contains(&address) {
-                self.dial(hop, address, kept).await;
+        for (hop, found) in passed_over {
+            if !self.answered && !self.tried.contains(&found.address) {
+                self.dial(hop, &found, kept).await;
             }
         }
     }
 
-    async fn dial(&mut self, hop: &NextHop, address: SocketAddr, kept: &mut Option<Kept>) {
+    /// Tries the addresses of one goal, but those that were dead lately.
+    async fn walk<'b>(
+        &mut self,
+        hop: &'b NextHop,
+        kept: &mut Option<Kept>,
+        passed_over: &mut Vec<(&'b NextHop, Found)>,
+    ) {
+        let mut walk = Walk::new(self.shared, &hop.goal);
+        let mut sessions = match hop.goal {
+            Goal::Endpoint(_) => u64::MAX,
+            Goal::Exchanges(_) | Goal::Direct(_) => self.shared.limits.mx_sessions,
+        };
+        while !self.is_decided() {
+            let Some(group) = walk.next().await else {
+                if let Some(no_way) = walk.no_way() {
+                    self.no_way(hop, no_way);
+                }
+                return;
+            };
+            for found in group {
+                if came_from(&self.claim.envelope().origin, found.address.ip()) {
+                    self.looped = true;
+                } else if self.tried.contains(&found.address) || self.is_decided() {
+                    continue;
+                } else if !self.health().may_try(found.address, monotonic()) {
+                    passed_over.push((hop, found));
+                } else if self.dial(hop, &found, kept).await {
+                    sessions -= 1;
+                    if sessions == 0 {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The settings can be mended and mail waits for that; what the DNS says of a stranger's domain is final.
+    fn no_way(&mut self, hop: &NextHop, no_way: NoWay) {
+        let NoWay { server, fault, never } = no_way;
+        if !(never && matches!(hop.goal, Goal::Direct(_))) {
+            return self.failed(server, fault.into());
+        }
+        let heard = Heard { server, verdict: Verdict::Refused(fault.into()) };
+        for place in 0..self.heard.len() {
+            if self.is_open(place) {
+                self.heard[place] = Some(heard.clone());
+            }
+        }
+    }
+
+    /// Whether the server greeted us.
+    async fn dial(&mut self, hop: &NextHop, found: &Found, kept: &mut Option<Kept>) -> bool {
+        let Found { name, address } = found;
+        let address = *address;
         self.tried.push(address);
-        let name = &*hop.endpoint.address;
         let target = Target { name, address, tls: &hop.tls, login: hop.login.as_deref() };
         match Connection::open(target, &self.shared.hostname, &self.shared.timeouts).await {
             Err(said) => {
                 self.health().failed(address, monotonic(), chance());
                 self.failed(client::server(name, address), said);
+                false
             }
             Ok(connection) => {
                 self.reporter.reached();
@@ -170,6 +202,7 @@ impl<'a> Attempt<'a> {
                     self.health().failed(address, monotonic(), chance());
                 }
                 keep(kept, connection).await;
+                true
             }
         }
     }
@@ -225,6 +258,8 @@ impl<'a> Attempt<'a> {
 
     fn finish(self, hops: &NextHops) -> (Vec<Heard>, Reach) {
         let asked = self.answered || self.problem.is_some();
+        // Also by the DNS: then there is nobody left to be reached.
+        let decided = self.is_decided();
         let refused = |text: String| Verdict::Refused(Fault { status: "5.4.6", text }.into());
         let rest = self.problem.unwrap_or_else(|| Heard {
             server: String::new(),
@@ -234,7 +269,7 @@ impl<'a> Attempt<'a> {
                 not_now(Fault { status: "4.3.5", text: hops.faults.join("; ") }.into())
             },
         });
-        let reach = match (self.answered, asked) {
+        let reach = match (self.answered || decided, asked) {
             (true, _) => Reach::Answered,
             (false, true) => Reach::Unreachable,
             (false, false) => Reach::Nobody,

@@ -24,13 +24,14 @@ use std::time::{Duration, Instant};
 
 use crate::client::Timeouts;
 use crate::config::Directory;
+use crate::dns::Lookup;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::schedule::Backoff;
 use crate::shutdown::Shutdown;
 use crate::spool::{Arrivals, Spool};
 use health::Health;
-pub use lookup::{Lookup, SystemLookup};
+pub use lookup::Exchangers;
 
 /// Answers with the settings in force.
 pub type InForce = Arc<dyn Fn() -> Arc<dyn Directory> + Send + Sync>;
@@ -46,6 +47,8 @@ pub struct Options {
     pub directory: InForce,
     /// Who finds the addresses of names.
     pub lookup: Arc<dyn Lookup>,
+    /// How mail exchangers are found.
+    pub exchangers: Exchangers,
     /// Connections, waits and deadlines.
     pub limits: Limits,
     /// The relay's name: for EHLO and notifications.
@@ -58,12 +61,13 @@ pub struct Options {
 
 /// Delivers until the shutdown. When it returns, every connection is closed and every claim is settled or returned.
 pub async fn run(options: Options) {
-    let Options { spool, arrivals, directory, lookup, limits, hostname, metrics, shutdown } = options;
+    let Options { spool, arrivals, directory, lookup, exchangers, limits, hostname, metrics, shutdown } = options;
     let retry = Backoff { first: limits.retry_first, max: limits.retry_max };
     let shared = Shared {
         spool,
         directory,
         lookup,
+        exchangers,
         timeouts: Timeouts::from(&limits),
         health: Health::new(Backoff { first: limits.host_retry_first, max: limits.host_retry_max }),
         retry,
@@ -83,6 +87,7 @@ struct Shared {
     spool: Spool,
     directory: InForce,
     lookup: Arc<dyn Lookup>,
+    exchangers: Exchangers,
     limits: Limits,
     timeouts: Timeouts,
     /// For a message that was not taken.

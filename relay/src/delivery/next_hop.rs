@@ -4,19 +4,32 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Credentials, Directory, Endpoint, Host, TlsPlan};
+use rustls_pki_types::ServerName;
+
+use crate::config::{Credentials, Directory, Endpoint, Host, TlsClient, TlsPlan};
 use crate::envelope::Origin;
-use crate::route::Tier;
+use crate::route::Destination;
 
-/// What makes a destination: hosts by preference.
-pub(super) type Key = Arc<[Tier]>;
+/// What makes a destination.
+pub(super) type Key = Destination;
 
-/// One endpoint of one host.
+/// Where to look for a server, and how to talk to it.
 #[derive(Clone, Debug)]
 pub(super) struct NextHop {
-    pub(super) endpoint: Endpoint,
+    pub(super) goal: Goal,
     pub(super) tls: TlsPlan,
     pub(super) login: Option<Arc<Credentials>>,
+}
+
+/// Where to look for a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// A RelayHost's endpoint.
+    Endpoint(Endpoint),
+    /// The mail exchangers of a domain that a RelayHost names.
+    Exchanges(Arc<str>),
+    /// The mail exchangers of the recipient's domain, which a stranger has named.
+    Direct(Arc<str>),
 }
 
 /// What a route means by the settings in force.
@@ -35,7 +48,7 @@ pub(super) struct NextHops {
 }
 
 impl NextHops {
-    pub(super) fn of(directory: &dyn Directory, key: &[Tier], turn: usize) -> Self {
+    pub(super) fn of(directory: &dyn Directory, key: &Key, turn: usize) -> Self {
         let mut all = Self {
             list: Vec::new(),
             faults: Vec::new(),
@@ -43,11 +56,20 @@ impl NextHops {
             any_suspended: false,
             all_suspended: true,
         };
-        for tier in key {
+        let tiers = match key {
+            Destination::Hosts(tiers) => &tiers[..],
+            Destination::Mx(domain) => {
+                let mut list = Vec::new();
+                all.add(&directory.direct(), Some(domain.as_str()), &mut list);
+                all.list = list;
+                return all;
+            }
+        };
+        for tier in tiers {
             let mut equal = Vec::new();
             for name in &tier.hosts {
                 match directory.host(name) {
-                    Some(host) => all.add(&host, &mut equal),
+                    Some(host) => all.add(&host, None, &mut equal),
                     None => {
                         all.all_suspended = false;
                         all.faults.push(format!("there is no RelayHost {name}"));
@@ -66,23 +88,46 @@ impl NextHops {
         all
     }
 
-    fn add(&mut self, host: &Host, equal: &mut Vec<NextHop>) {
+    /// `direct`: the recipient's domain, whose mail exchangers the host stands for.
+    fn add(&mut self, host: &Host, direct: Option<&str>, equal: &mut Vec<NextHop>) {
         self.lifetime = self.lifetime.max(host.lifetime);
         self.any_suspended |= host.suspend;
         self.all_suspended &= host.suspend;
         if host.suspend {
             return;
         }
+        let endpoints = host.endpoints.iter().cloned().map(Goal::Endpoint);
+        let exchanges = host.mx.iter().cloned().map(Goal::Exchanges);
+        let goals: Vec<Goal> =
+            endpoints.chain(exchanges).chain(direct.map(|domain| Goal::Direct(domain.into()))).collect();
         let login = host.auth.as_ref().map(Result::as_ref).transpose();
         match host.tls.as_ref().and_then(|tls| login.map(|login| (tls, login))) {
             Err(why) => self.faults.push(format!("RelayHost {}: {why}", host.name)),
-            Ok(_) if host.endpoints.is_empty() => self.faults.push(format!("RelayHost {} has no endpoints", host.name)),
-            Ok((tls, login)) => equal.extend(host.endpoints.iter().map(|endpoint| NextHop {
-                endpoint: endpoint.clone(),
-                tls: tls.clone(),
-                login: login.cloned(),
-            })),
+            Ok(_) if goals.is_empty() => self.faults.push(format!("RelayHost {} has no endpoints", host.name)),
+            Ok((tls, login)) => {
+                let hop = |goal| NextHop { tls: plan(tls, &goal), login: login.cloned(), goal };
+                equal.extend(goals.into_iter().map(hop));
+            }
         }
+    }
+}
+
+/// The plan for this goal. Which name a certificate must be for is never left to an MX record, which anyone could have
+/// forged: without a name of its own a mail exchanger must prove the domain that the RelayHost names.
+fn plan(tls: &TlsPlan, goal: &Goal) -> TlsPlan {
+    let Goal::Exchanges(domain) = goal else { return tls.clone() };
+    let named = |client: &TlsClient| {
+        let mut client = client.clone();
+        if client.verified && client.server_name.is_none() {
+            client.server_name = ServerName::try_from(domain.to_string()).ok();
+        }
+        client
+    };
+    match tls {
+        TlsPlan::None => TlsPlan::None,
+        TlsPlan::Opportunistic(client) => TlsPlan::Opportunistic(client.clone()),
+        TlsPlan::Implicit(client) => TlsPlan::Implicit(named(client)),
+        TlsPlan::Mandatory(client) => TlsPlan::Mandatory(named(client)),
     }
 }
 
@@ -98,7 +143,7 @@ pub(super) fn came_from(origin: &Origin, address: IpAddr) -> bool {
 mod tests {
     use super::*;
     use crate::address::Mailbox;
-    use crate::route::Route;
+    use crate::route::{Route, Tier};
 
     struct Hosts(Vec<Host>);
 
@@ -109,6 +154,10 @@ mod tests {
 
         fn host(&self, name: &str) -> Option<Arc<Host>> {
             self.0.iter().find(|host| &*host.name == name).cloned().map(Arc::new)
+        }
+
+        fn direct(&self) -> Arc<Host> {
+            Arc::new(host("", &[]))
         }
 
         fn lifetime(&self) -> Duration {
@@ -134,12 +183,31 @@ mod tests {
         }
     }
 
-    fn key(tiers: &[&[&str]]) -> Vec<Tier> {
-        tiers.iter().map(|hosts| Tier { hosts: hosts.iter().map(|name| (*name).into()).collect() }).collect()
+    fn key(tiers: &[&[&str]]) -> Key {
+        let tier = |hosts: &&[&str]| Tier { hosts: hosts.iter().map(|name| (*name).into()).collect() };
+        Destination::Hosts(tiers.iter().map(tier).collect())
     }
 
-    fn names(hops: &NextHops) -> Vec<&str> {
-        hops.list.iter().map(|hop| &*hop.endpoint.address).collect()
+    fn names(hops: &NextHops) -> Vec<String> {
+        let name = |hop: &NextHop| match &hop.goal {
+            Goal::Endpoint(endpoint) => endpoint.address.to_string(),
+            Goal::Exchanges(domain) => format!("mx of {domain}"),
+            Goal::Direct(domain) => format!("direct to {domain}"),
+        };
+        hops.list.iter().map(name).collect()
+    }
+
+    #[test]
+    fn the_mx_of_a_host_is_as_equal_as_its_endpoints_and_a_direct_way_has_no_host() {
+        let mut hosts = Hosts(vec![host("a", &["a1"])]);
+        hosts.0[0].mx = vec!["one.test".into()];
+        let key = key(&[&["a"]]);
+        assert_eq!(names(&NextHops::of(&hosts, &key, 0)), ["a1", "mx of one.test"]);
+        assert_eq!(names(&NextHops::of(&hosts, &key, 1)), ["mx of one.test", "a1"]);
+        hosts.0[0].endpoints.clear();
+        assert_eq!(names(&NextHops::of(&hosts, &key, 0)), ["mx of one.test"]);
+        let direct = Destination::Mx("far.test".parse().unwrap());
+        assert_eq!(names(&NextHops::of(&hosts, &direct, 5)), ["direct to far.test"]);
     }
 
     #[test]

@@ -52,6 +52,11 @@ pub struct RelayDomainSpec {
     /// The FilterPolicy for mail to these domains. Default: the one named `default`, which must exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter_policy_ref: Option<PolicyRef>,
+    /// Whether mail to these domains must come over TLS. `Opportunistic`: it may. `Required`: a recipient that is named over
+    /// a plain connection is refused. Default: Opportunistic.
+    #[schemars(schema_with = "crate::rule::word::<InboundTls>")]
+    #[serde(default, rename = "inboundTLS", skip_serializing_if = "Option::is_none")]
+    pub inbound_tls: Option<InboundTls>,
     /// How notifications about mail to these domains (DSN: it could not be delivered) leave to the rest of the world.
     /// Default: the way of `outbound`; without one they are held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +64,15 @@ pub struct RelayDomainSpec {
     /// Mail from these domains. Absent: nothing leaves with them as sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Outbound>,
+}
+
+/// Whether mail must come over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum InboundTls {
+    /// It may: TLS is offered, where the relay has a certificate.
+    Opportunistic,
+    /// It must.
+    Required,
 }
 
 /// Which recipients of the domains exist.
@@ -74,6 +88,7 @@ pub struct RelayDomainSpec {
 pub struct Recipients {
     /// `Verify`: only recipients that `verify` knows; others get 550 5.1.1. `AcceptAll`: every one. Postmaster and abuse
     /// are always taken.
+    #[schemars(schema_with = "crate::rule::word::<RecipientMode>")]
     pub mode: RecipientMode,
     /// Where recipients are known, at most 4 places, asked in order: the first that knows the address decides. Needed with
     /// mode `Verify`, and only there.
@@ -149,6 +164,7 @@ pub struct Outbound {
     pub hosts: Vec<HostRef>,
     /// To whom they may send. `Any`: to anyone. `HostedDomains`: only to domains of the RelayDomains of this namespace.
     /// Default: Any.
+    #[schemars(schema_with = "crate::rule::word::<OutboundRecipients>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<OutboundRecipients>,
     /// The RelayHosts that take outgoing mail (smarthosts), at most 32, each once: `[{name: smarthost, preference: 10}]`.

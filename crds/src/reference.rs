@@ -45,3 +45,12 @@ pub struct KeyRef {
     #[schemars(schema_with = "crate::rule::data_key")]
     pub key: String,
 }
+
+/// A Secret whose keys are fixed by its use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRef {
+    /// The name of a Secret in this namespace.
+    #[schemars(schema_with = "crate::rule::object_name")]
+    pub name: String,
+}

@@ -4,7 +4,7 @@
 //! failed rule with a sentence that says what to write. Every text and list has a bound, also because the API server
 //! reckons what a rule may cost from the bounds. `crds/invalid/` has one example for each rule.
 
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
 /// One label of a domain name, in either form of an IDN: anything but ASCII that is no letter, digit or hyphen.
@@ -16,6 +16,9 @@ macro_rules! label {
 
 /// Names of objects (RFC 1123 subdomains).
 const OBJECT_NAME: &str = r"self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
+
+/// A name with a dot in it, in either form of an IDN.
+const DNS_NAME: &str = concat!(r"self.matches(r'^(", label!(), r"\.)+", label!(), r"$') && !isIP(self)");
 
 /// The host bits of a range. A text that is no range is told so by another rule.
 const MASKED: &str = "!isCIDR(self) || cidr(self) == cidr(self).masked()";
@@ -41,6 +44,13 @@ fn with(mut schema: Schema, rules: &[(&str, &str)]) -> Schema {
 
 fn list(of: Schema, most: u32, kind: &str) -> Schema {
     json_schema!({"type": "array", "items": of, "maxItems": most, "x-kubernetes-list-type": kind})
+}
+
+/// One of a few words. Without it the description of their type would stand in place of the field's own.
+pub(crate) fn word<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = T::json_schema(generator);
+    schema.remove("description");
+    schema
 }
 
 /// The name of an object.
@@ -94,11 +104,24 @@ pub(crate) fn target(_: &mut SchemaGenerator) -> Schema {
     text(253, &[(TARGET, message)])
 }
 
+/// A name that is looked up.
+pub(crate) fn dns_name(_: &mut SchemaGenerator) -> Schema {
+    text(253, &[(DNS_NAME, "must be a DNS name, such as mail.corp.example; it is no address and has no wildcard")])
+}
+
 /// The name in a certificate.
 pub(crate) fn server_name(_: &mut SchemaGenerator) -> Schema {
     const NAME: &str =
         r"self.matches(r'^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?$')";
     text(253, &[(NAME, "must be the DNS name in the server's certificate, such as mail.corp.example")])
+}
+
+/// The name in a client's certificate.
+pub(crate) fn client_name(_: &mut SchemaGenerator) -> Schema {
+    text(
+        253,
+        &[(DNS_NAME, "must be a DNS name in the client's certificate, such as app.corp.example; it has no wildcard")],
+    )
 }
 
 /// A range of addresses that is named, so never everyone.
@@ -113,20 +136,39 @@ pub(crate) fn exceptions(_: &mut SchemaGenerator) -> Schema {
     list(text(43, &[("isCIDR(self)", IS_CIDR), (MASKED, HOST_BITS)]), 16, "atomic")
 }
 
-/// How long mail is kept, with the bounds of `postern_wire::limits::QUEUE_LIFETIME`.
-pub(crate) fn lifetime(_: &mut SchemaGenerator) -> Schema {
-    const FORM: &str = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$";
-    let form = format!("self.matches(r'{FORM}')");
-    let bounds =
-        format!("!self.matches(r'{FORM}') || (duration(self) >= duration('1m') && duration(self) <= duration('720h'))");
+/// What a duration looks like.
+const DURATION: &str = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+
+/// A duration within bounds, which are durations too.
+fn duration(least: &str, most: &str) -> Schema {
+    let form = format!("self.matches(r'{DURATION}')");
+    let bounds = format!(
+        "!self.matches(r'{DURATION}') || \
+         (duration(self) >= duration('{least}') && duration(self) <= duration('{most}'))"
+    );
     text(
         24,
         &[
             (&form, "must be a duration of hours, minutes and seconds, such as 120h (not 5d) or 1h30m"),
-            (&bounds, "must be from 1m to 720h"),
+            (&bounds, &format!("must be from {least} to {most}")),
         ],
     )
 }
+
+/// How long mail is kept, with the bounds of `postern_wire::limits::QUEUE_LIFETIME` and `QUEUE_NULL_SENDER_LIFETIME`.
+pub(crate) fn lifetime(_: &mut SchemaGenerator) -> Schema {
+    duration("1m", "720h")
+}
+
+/// When a sender is told that mail waits, with the bounds of `postern_wire::limits::QUEUE_WARN_AFTER`.
+pub(crate) fn warn_after(_: &mut SchemaGenerator) -> Schema {
+    duration("0s", "720h")
+}
+
+/// Mail with the null sender is never kept longer than other mail. What is no duration is told so by a rule of its own.
+pub(crate) const NULL_SENDER_NOT_LONGER: &str = "[has(self.lifetime), has(self.nullSenderLifetime)].exists(set, !set) || \
+    [self.lifetime, self.nullSenderLifetime].exists(text, !text.matches(r'^([0-9]{1,5}(h|m|s|ms)){1,4}$')) || \
+    duration(self.nullSenderLifetime) <= duration(self.lifetime)";
 
 /// The largest message, with the bounds of `postern_wire::limits::MESSAGE_SIZE`.
 pub(crate) fn message_size(_: &mut SchemaGenerator) -> Schema {

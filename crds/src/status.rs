@@ -30,7 +30,7 @@ pub struct HostStatus {
     pub observed_generation: Option<i64>,
     /// What `kubectl get` shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub summary: Option<Summary>,
+    pub summary: Option<HostSummary>,
     /// One for each type, see `condition`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -62,6 +62,19 @@ pub struct DomainSummary {
     /// The first RelayHost and how many more there are: `exchange-a +1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_to: Option<String>,
+    /// How many of the ready relays enforce this object at this generation: `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relays: Option<String>,
+}
+
+/// What `kubectl get` shows of a RelayHost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostSummary {
+    /// The first way to reach it and how many more there are: `10.20.0.11`, `mail.corp.example:587 +1`,
+    /// `mx:example.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// How many of the ready relays enforce this object at this generation: `2/3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relays: Option<String>,

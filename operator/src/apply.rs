@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::cache::Cache;
 use crate::drift;
 use crate::gather::{Caches, is_ours};
-use crate::inputs::WrittenKind;
+use crate::inputs::{Kind, ObjectRef, WrittenKind};
 use crate::metrics::Metrics;
 use crate::render::{BASE, DEFAULT_DENY, DIGEST_ANNOTATION, Rendered, is_reserved};
 
@@ -36,8 +36,8 @@ pub const FIELD_MANAGER: &str = "postern";
 pub(crate) struct Failure {
     /// `NetworkPolicy postern-host-exchange-a`
     pub(crate) object: String,
-    /// The RelayHost that alone is concerned, if one is.
-    pub(crate) host: Option<String>,
+    /// The object that alone is concerned, if one is.
+    pub(crate) owner: Option<ObjectRef>,
     pub(crate) error: kube::Error,
 }
 
@@ -116,7 +116,7 @@ impl Writer<'_> {
                 cache.put(live);
                 Ok(())
             }
-            Err(error) => Err(self.failed(format!("{kind} {name}"), owner_host(&wanted), error)),
+            Err(error) => Err(self.failed(format!("{kind} {name}"), owner(&wanted), error)),
         }
     }
 
@@ -171,9 +171,9 @@ impl Writer<'_> {
         None
     }
 
-    fn failed(&self, object: String, host: Option<String>, error: kube::Error) -> Failure {
+    fn failed(&self, object: String, owner: Option<ObjectRef>, error: kube::Error) -> Failure {
         warn!(namespace = self.namespace, object, %error, "cannot be written");
-        Failure { object, host, error }
+        Failure { object, owner, error }
     }
 }
 
@@ -192,10 +192,14 @@ fn closed(policy: &NetworkPolicy) -> NetworkPolicy {
     policy
 }
 
-/// The RelayHost that owns an object.
-fn owner_host<K: Resource>(object: &K) -> Option<String> {
+/// The object of one of our kinds that owns this one.
+fn owner<K: Resource>(object: &K) -> Option<ObjectRef> {
     let owners = object.meta().owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.kind == "RelayHost").map(|owner| owner.name.clone())
+    let kinds = [Kind::RelayDomain, Kind::RelayHost, Kind::FilterPolicy];
+    owners.iter().find_map(|owner| {
+        let kind = kinds.into_iter().find(|kind| kind.as_str() == owner.kind)?;
+        Some(ObjectRef::new(kind, &owner.name))
+    })
 }
 
 #[expect(clippy::expect_used, reason = "serialising a Kubernetes object into memory has no way to fail")]

@@ -20,7 +20,6 @@ use crate::Settings;
 use crate::apply::{Failure, Writer};
 use crate::discover;
 use crate::gather::{Caches, gather};
-use crate::inputs::{Kind, ObjectRef};
 use crate::metrics::{Ended, Metrics};
 use crate::names::Names;
 use crate::problem::{Effect, Problem};
@@ -208,7 +207,7 @@ impl Dmz {
 
 /// What a failed write means for the object that it serves.
 fn problem(failure: &Failure) -> Problem {
-    let Failure { object, host, error } = failure;
+    let Failure { object, owner, error } = failure;
     let reason = match error {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => Reason::Forbidden,
         _ => Reason::Pending,
@@ -217,13 +216,8 @@ fn problem(failure: &Failure) -> Problem {
         kube::Error::Api(status) => format!("{object} cannot be written: {}", status.message),
         other => format!("{object} cannot be written: {other}"),
     };
-    match host {
-        Some(host) => Problem {
-            object: ObjectRef::new(Kind::RelayHost, host),
-            effect: Effect::NotProgrammed,
-            reason,
-            message: sentence,
-        },
+    match owner {
+        Some(owner) => Problem { object: owner.clone(), effect: Effect::NotProgrammed, reason, message: sentence },
         None => Problem::of_dmz(Effect::NotProgrammed, reason, sentence),
     }
 }

@@ -15,6 +15,7 @@ use kube::core::object::HasSpec;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
+use postern_wire::snapshot::HostName;
 use postern_wire::{SETTINGS_FILE, SettingsFile};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -134,6 +135,7 @@ pub(crate) fn gather(settings: &Settings, namespace: &str, caches: &Caches, name
     }
     let mut inputs = Inputs::new(Place::Cluster, namespace, &settings.operator_namespace);
     inputs.refused_targets.clone_from(&settings.refused_targets);
+    inputs.cluster_ranges.clone_from(&settings.cluster_ranges);
     inputs.domains = objects(&caches.domains);
     inputs.hosts = objects(&caches.hosts);
     inputs.policies = objects(&caches.policies);
@@ -160,7 +162,7 @@ fn unreadable(namespace: &str, sentence: &str) -> String {
     )
 }
 
-fn resolved(inputs: &Inputs, names: &Names) -> Option<BTreeMap<String, BTreeSet<IpAddr>>> {
+fn resolved(inputs: &Inputs, names: &Names) -> Option<BTreeMap<HostName, BTreeSet<IpAddr>>> {
     names.resolved(&inputs.names_to_resolve())
 }
 

@@ -7,10 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use postern_crds::host::Endpoint;
 use postern_crds::{FilterPolicySpec, RelayDomainSpec, RelayHostSpec};
+use postern_wire::snapshot::HostName;
 use postern_wire::{Snapshot, Status};
+
+use crate::resolve::name::host_name;
+use crate::resolve::target;
 
 /// One DMZ as it is.
 #[derive(Clone, Debug)]
@@ -40,9 +46,12 @@ pub struct Inputs {
     /// Objects that exist under a name that the operator writes ([`crate::render::is_reserved`]) without its label.
     pub foreign: BTreeSet<Written>,
     /// The addresses of the DNS names that [`Inputs::names_to_resolve`] gives: every answer that is still to be believed.
-    pub names: BTreeMap<String, BTreeSet<IpAddr>>,
+    pub names: BTreeMap<HostName, BTreeSet<IpAddr>>,
     /// Addresses that are never a target: the API server's.
     pub refused_targets: BTreeSet<IpAddr>,
+    /// The ranges of the cluster's pods, Services and nodes, which are not the Internet even where their addresses are
+    /// public ones: no mail that goes out directly reaches them.
+    pub cluster_ranges: BTreeSet<IpNet>,
 }
 
 impl Inputs {
@@ -63,6 +72,7 @@ impl Inputs {
             foreign: BTreeSet::new(),
             names: BTreeMap::new(),
             refused_targets: BTreeSet::new(),
+            cluster_ranges: BTreeSet::new(),
         }
     }
 
@@ -76,22 +86,31 @@ impl Inputs {
     /// The Secrets that some object refers to.
     pub fn secrets_named(&self) -> BTreeSet<&str> {
         let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
-        let references = specs.filter_map(|spec| spec.tls.as_ref()?.ca_secret_ref.as_ref());
-        references.map(|reference| reference.name.as_str()).collect()
+        let mut names = BTreeSet::new();
+        for RelayHostSpec { endpoints: _, tls, auth, limits: _, queue: _, suspend: _, sources } in specs {
+            if let Some(tls) = tls {
+                names.extend(tls.ca_secret_ref.iter().map(|reference| reference.name.as_str()));
+                names.extend(tls.client_certificate_secret_ref.iter().map(|reference| reference.name.as_str()));
+            }
+            let login = auth.iter().filter_map(|auth| auth.secret_ref.as_ref());
+            names.extend(login.map(|reference| reference.name.as_str()));
+            let certificates = sources.iter().filter_map(|source| source.client_certificate.as_ref());
+            names.extend(certificates.map(|certificate| certificate.ca_secret_ref.name.as_str()));
+        }
+        names
     }
 
     /// The DNS names that stand as endpoints, as keys of [`Inputs::names`]: A-labels, also those of last good parts.
-    pub fn names_to_resolve(&self) -> BTreeSet<String> {
+    pub fn names_to_resolve(&self) -> BTreeSet<HostName> {
         let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
-        let written = specs.flat_map(|spec| &spec.endpoints).filter_map(|endpoint| endpoint.host.as_ref());
+        let written = specs.flat_map(|spec| &spec.endpoints).flat_map(|Endpoint { host, mx }| {
+            let host = host.as_ref().map(|host| host.address.as_str());
+            let host = host.filter(|address| address.parse::<IpAddr>().is_err());
+            let host = host.and_then(|name| host_name(name).ok()).map(HostName::A);
+            host.into_iter().chain(mx.as_ref().and_then(|mx| host_name(&mx.domain).ok()).map(HostName::Mx))
+        });
         let kept = self.published.iter().flat_map(|published| &published.snapshot.hosts);
-        let kept = kept.flat_map(|section| &section.spec.endpoints).map(|endpoint| endpoint.address.as_str());
-        written
-            .map(|host| host.address.as_str())
-            .chain(kept)
-            .filter(|address| address.parse::<IpAddr>().is_err())
-            .filter_map(|address| crate::resolve::name::host_name(address).ok())
-            .collect()
+        written.chain(kept.flat_map(|section| target::names(&section.spec))).collect()
     }
 }
 

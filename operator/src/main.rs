@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use ipnet::IpNet;
 use postern_operator::Settings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,10 @@ struct Flags {
     /// The namespace of the operator's own pods: from there, and only from there, the relays let themselves be asked.
     #[arg(long, env = "POSTERN_OPERATOR_NAMESPACE", default_value = "postern-system", value_name = "NAME")]
     operator_namespace: String,
+    /// The ranges of this cluster's pods, Services and nodes, such as 10.244.0.0/16,fd00:10::/56. Mail that goes out by the
+    /// recipients' MX is never let through to them. Private ranges never are; name those that are public.
+    #[arg(long = "cluster-ranges", env = "POSTERN_CLUSTER_RANGES", value_delimiter = ',', value_name = "CIDR")]
+    cluster_ranges: Vec<IpNet>,
     /// Where /healthz and /metrics are answered.
     #[arg(long, env = "POSTERN_HTTP", default_value = "0.0.0.0:8080", value_name = "ADDR:PORT")]
     http: SocketAddr,
@@ -52,6 +57,7 @@ async fn main() -> Result<()> {
     let settings = Settings {
         namespaces: flags.namespaces,
         operator_namespace: flags.operator_namespace,
+        cluster_ranges: flags.cluster_ranges.iter().map(IpNet::trunc).collect(),
         refused_targets: postern_operator::addresses_of(&config).await,
     };
     let client = kube::Client::try_from(config).context("no client for the cluster")?;

@@ -1,4 +1,5 @@
-//! The addresses of the DNS names that stand in one namespace as endpoints, for its NetworkPolicies.
+//! The addresses of the DNS names that stand in one namespace as endpoints, for its NetworkPolicies: those of a name itself,
+//! and those of the mail servers of a domain.
 //!
 //! The relay looks a name up for itself; the policy must let it through to whatever it may have been told. So the
 //! addresses of a name are the union of its answers of the last 24 hours, asked again when they run out; when DNS fails,
@@ -10,8 +11,12 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::RData;
+use postern_wire::snapshot::HostName;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,13 +30,15 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 const AGAIN_FAILED: Duration = Duration::from_secs(30);
 /// For one look-up with all its attempts: so long at most does a new name hold up its namespace, once.
 const LOOKUP_MAX: Duration = Duration::from_secs(5);
+/// Mail servers of one domain, the preferred ones first: a relay tries no more of them either.
+const MX_MAX: usize = 16;
 /// Look-ups under way.
 const AT_ONCE: usize = 32;
 
 /// Every name of interest and its addresses.
 pub(crate) struct Names {
-    wanted: watch::Sender<BTreeSet<String>>,
-    known: Arc<Mutex<BTreeMap<String, Answers>>>,
+    wanted: watch::Sender<BTreeSet<HostName>>,
+    known: Arc<Mutex<BTreeMap<HostName, Answers>>>,
 }
 
 struct Answers {
@@ -43,27 +50,27 @@ impl Names {
     /// Starts looking up; `changed` is woken when the addresses of a name are others than before.
     pub(crate) fn start(changed: Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
         let (wanted, names) = watch::channel(BTreeSet::new());
-        let known: Arc<Mutex<BTreeMap<String, Answers>>> = Arc::default();
+        let known: Arc<Mutex<BTreeMap<HostName, Answers>>> = Arc::default();
         tasks.spawn(keep_current(names, known.clone(), changed));
         Self { wanted, known }
     }
 
     /// The addresses of these names; `None` until each has been looked up once.
-    pub(crate) fn resolved(&self, names: &BTreeSet<String>) -> Option<BTreeMap<String, BTreeSet<IpAddr>>> {
+    pub(crate) fn resolved(&self, names: &BTreeSet<HostName>) -> Option<BTreeMap<HostName, BTreeSet<IpAddr>>> {
         self.wanted.send_if_modified(|wanted| {
             let differs = wanted != names;
             wanted.clone_from(names);
             differs
         });
         let known = lock(&self.known);
-        let addresses = |name: &String| known.get(name).map(|answers| answers.heard.keys().copied().collect());
+        let addresses = |name: &HostName| known.get(name).map(|answers| answers.heard.keys().copied().collect());
         names.iter().map(|name| Some((name.clone(), addresses(name)?))).collect()
     }
 }
 
 async fn keep_current(
-    mut names: watch::Receiver<BTreeSet<String>>,
-    known: Arc<Mutex<BTreeMap<String, Answers>>>,
+    mut names: watch::Receiver<BTreeSet<HostName>>,
+    known: Arc<Mutex<BTreeMap<HostName, Answers>>>,
     changed: Arc<Notify>,
 ) {
     let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
@@ -76,7 +83,7 @@ async fn keep_current(
     loop {
         let wanted = names.borrow_and_update().clone();
         lock(&known).retain(|name, _| wanted.contains(name));
-        let due: Vec<String> = wanted.into_iter().filter(|name| is_due(&known, name)).collect();
+        let due: Vec<HostName> = wanted.into_iter().filter(|name| is_due(&known, name)).collect();
         let look_ups = stream::iter(due).map(|name| look_up(resolver.as_ref(), name)).buffer_unordered(AT_ONCE);
         let mut answers = pin!(look_ups);
         while let Some((name, addresses, again)) = answers.next().await {
@@ -99,49 +106,90 @@ async fn sleep_until(when: Option<Instant>) {
     }
 }
 
-fn is_due(known: &Mutex<BTreeMap<String, Answers>>, name: &str) -> bool {
+fn is_due(known: &Mutex<BTreeMap<HostName, Answers>>, name: &HostName) -> bool {
     lock(known).get(name).is_none_or(|answers| answers.again <= Instant::now())
 }
 
 /// The addresses of a name and when to ask again.
-async fn look_up(resolver: Option<&TokioResolver>, name: String) -> (String, Vec<IpAddr>, Duration) {
+async fn look_up(resolver: Option<&TokioResolver>, name: HostName) -> (HostName, Vec<IpAddr>, Duration) {
     let Some(resolver) = resolver else { return (name, Vec::new(), AGAIN_FAILED) };
-    // With its final dot: a search list would make another name of it.
-    let answer = tokio::time::timeout(LOOKUP_MAX, resolver.lookup_ip(format!("{name}."))).await;
-    match answer {
-        Ok(Ok(found)) => {
-            let left = found.valid_until().saturating_duration_since(Instant::now().into_std());
-            (name, found.iter().collect(), left.clamp(AGAIN.0, AGAIN.1))
+    let answer = async {
+        match &name {
+            HostName::A(name) => addresses(resolver, name).await,
+            HostName::Mx(domain) => mail_servers(resolver, domain).await,
+        }
+    };
+    match tokio::time::timeout(LOOKUP_MAX, answer).await {
+        Ok(Ok((addresses, until))) => {
+            let left = until.saturating_duration_since(Instant::now().into_std());
+            (name, addresses, left.clamp(AGAIN.0, AGAIN.1))
         }
         Ok(Err(error)) => {
-            warn!(name, %error, "look-up failed, the known addresses stay");
+            warn!(?name, %error, "look-up failed, the known addresses stay");
             (name, Vec::new(), AGAIN_FAILED)
         }
         Err(_) => {
-            warn!(name, "look-up took too long, the known addresses stay");
+            warn!(?name, "look-up took too long, the known addresses stay");
             (name, Vec::new(), AGAIN_FAILED)
         }
     }
 }
 
+/// Addresses, and until when they are to be believed.
+type Answer = (Vec<IpAddr>, std::time::Instant);
+
+async fn addresses(resolver: &TokioResolver, name: &str) -> Result<Answer, NetError> {
+    // With its final dot: a search list would make another name of it.
+    let found = resolver.lookup_ip(format!("{}.", name.trim_end_matches('.'))).await?;
+    Ok((found.iter().collect(), found.valid_until()))
+}
+
+/// The addresses of a domain's mail servers (RFC 5321, section 5.1): of every MX, so that a relay that falls back to the
+/// next finds it open. A domain without any is its own; one with the null MX (RFC 7505) has none. Of an MX that cannot be
+/// looked up the known addresses stay.
+async fn mail_servers(resolver: &TokioResolver, domain: &str) -> Result<Answer, NetError> {
+    let found = match resolver.mx_lookup(format!("{domain}.")).await {
+        Err(error) if error.is_no_records_found() && !error.is_nx_domain() => return addresses(resolver, domain).await,
+        found => found?,
+    };
+    let exchanges = found.answers().iter().filter_map(|record| match &record.data {
+        RData::MX(mx) if !mx.exchange.is_root() => Some((mx.preference, mx.exchange.to_ascii())),
+        _ => None,
+    });
+    let exchanges: BTreeSet<_> = exchanges.collect();
+    let mut until = found.valid_until();
+    let mut all = Vec::new();
+    let servers = exchanges.iter().take(MX_MAX).map(|(_, name)| addresses(resolver, name));
+    for (server, (_, name)) in join_all(servers).await.into_iter().zip(&exchanges) {
+        match server {
+            Ok((addresses, valid_until)) => {
+                all.extend(addresses);
+                until = until.min(valid_until);
+            }
+            Err(error) => warn!(domain, name, %error, "look-up of an MX failed, its known addresses stay"),
+        }
+    }
+    Ok((all, until))
+}
+
 /// Whether the name's addresses are others than before, or known for the first time.
-fn take(known: &Mutex<BTreeMap<String, Answers>>, name: &str, addresses: Vec<IpAddr>, again: Duration) -> bool {
+fn take(known: &Mutex<BTreeMap<HostName, Answers>>, name: &HostName, addresses: Vec<IpAddr>, again: Duration) -> bool {
     let now = Instant::now();
     let mut known = lock(known);
     let first = !known.contains_key(name);
-    let answers = known.entry(name.to_owned()).or_insert_with(|| Answers { heard: BTreeMap::new(), again: now });
+    let answers = known.entry(name.clone()).or_insert_with(|| Answers { heard: BTreeMap::new(), again: now });
     let before: Vec<IpAddr> = answers.heard.keys().copied().collect();
     answers.again = now + again;
     answers.heard.extend(addresses.into_iter().map(|address| (address, now)));
     answers.heard.retain(|_, heard| now.duration_since(*heard) < BELIEVED);
     let differs = first || !answers.heard.keys().eq(&before);
     if differs {
-        info!(name, addresses = ?answers.heard.keys().collect::<Vec<_>>(), "resolved");
+        info!(?name, addresses = ?answers.heard.keys().collect::<Vec<_>>(), "resolved");
     }
     differs
 }
 
-fn lock(known: &Mutex<BTreeMap<String, Answers>>) -> MutexGuard<'_, BTreeMap<String, Answers>> {
+fn lock(known: &Mutex<BTreeMap<HostName, Answers>>) -> MutexGuard<'_, BTreeMap<HostName, Answers>> {
     // Nothing that runs under the lock leaves the map half changed.
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }

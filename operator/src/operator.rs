@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use ipnet::IpNet;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub operator_namespace: String,
     /// Addresses that are never a target: the API server's.
     pub refused_targets: BTreeSet<IpAddr>,
+    /// The ranges of the cluster's pods, Services and nodes: mail that goes out directly never reaches them.
+    pub cluster_ranges: BTreeSet<IpNet>,
 }
 
 /// Runs until `ends` is ready, and then until what is being written is written.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
@@ -20,6 +21,7 @@ use postern_operator::problem::{Effect, Problem};
 use postern_operator::render::{Rendered, render, schema_for};
 use postern_operator::resolve::{defaults, resolve};
 use postern_operator::status::{KindStatus, ObjectStatus, status};
+use postern_wire::snapshot::HostName;
 use postern_wire::{SettingsFile, Snapshot, Status};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -44,6 +46,11 @@ struct Situation {
     foreign: Vec<String>,
     #[serde(default)]
     names: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// The addresses of the mail servers of each domain.
+    #[serde(default)]
+    mx: BTreeMap<String, BTreeSet<IpAddr>>,
+    #[serde(default)]
+    cluster_ranges: BTreeSet<IpNet>,
     #[serde(default)]
     refused_targets: BTreeSet<IpAddr>,
     #[serde(default)]
@@ -108,7 +115,10 @@ fn load(name: &str) -> Case {
     inputs.published = situation.published.as_deref().map(published);
     inputs.place = if situation.offline { Place::Offline } else { Place::Cluster };
     inputs.unreadable = situation.unreadable;
-    inputs.names = situation.names;
+    let names = situation.names.into_iter().map(|(name, addresses)| (HostName::A(name), addresses));
+    let mx = situation.mx.into_iter().map(|(domain, addresses)| (HostName::Mx(domain), addresses));
+    inputs.names = names.chain(mx).collect();
+    inputs.cluster_ranges = situation.cluster_ranges;
     inputs.refused_targets = situation.refused_targets;
     inputs.foreign = situation.foreign.iter().map(|text| written(text)).collect();
     Case { show: situation.show, inputs, pods: situation.relays }

@@ -15,6 +15,7 @@ use crate::inputs::{Place, Written, WrittenKind};
 use crate::problem::{Effect, Problem};
 use crate::resolve::{Hold, Model};
 
+mod internet;
 mod network_policy;
 mod secret;
 mod snapshot;

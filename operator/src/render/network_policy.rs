@@ -2,8 +2,9 @@
 //!
 //! `postern-default-deny` closes both directions. `postern-base` opens what every relay needs: DNS out; SMTP in from
 //! anywhere; the status port for the operator's pods and for namespaces labelled [`MONITORING_LABEL`]. Then one policy for
-//! each RelayHost with endpoints opens exactly their addresses and ports; it is owned by the RelayHost, so that the path
-//! closes with the object. The kubelet's own probes pass in any case: that is the network plugins' contract.
+//! each RelayHost with endpoints opens exactly their addresses and ports; and one for each RelayDomain whose mail goes
+//! directly to the recipients' MX opens port 25 of the Internet ([`super::internet`]). Each is owned by its object, so that
+//! the path closes with it. The kubelet's own probes pass in any case: that is the network plugins' contract.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,10 +19,12 @@ use postern_crds::condition::Reason;
 use postern_crds::{GROUP, VERSION};
 use postern_wire::Digest;
 
+use super::internet::internet;
 use super::{anchor_owner, is_foreign, metadata, taken_message};
 use crate::inputs::{Kind, WrittenKind};
 use crate::problem::{Effect, Problem, Problems};
-use crate::resolve::{Model, Path};
+use crate::resolve::defaults::PORT;
+use crate::resolve::{Direct, Model, Path};
 
 /// Nothing in, nothing out.
 pub const DEFAULT_DENY: &str = "postern-default-deny";
@@ -52,21 +55,60 @@ pub(super) fn network_policies(model: &Model, problems: &mut Vec<Problem>) -> Ve
     };
     let mut policies: Vec<_> = isolation.into_iter().filter(is_ours).collect();
     for path in &model.paths {
-        let name = host_policy_name(&path.host);
-        if is_foreign(model, WrittenKind::NetworkPolicy, &name) {
-            Problems::of(Kind::RelayHost, &path.host, problems).add(
-                Effect::NotProgrammed,
-                Reason::NameTaken,
-                format!(
-                    "{}; until then no path to this host is open",
-                    taken_message(WrittenKind::NetworkPolicy, &name)
-                ),
-            );
-        } else {
-            policies.push(host(model, path, &name));
-        }
+        let Path { host, uid, ports } = path;
+        let owner = Owner { kind: Kind::RelayHost, name: host, uid };
+        let rules = || ports.iter().map(|(number, addresses)| to(*number, addresses.iter().map(one_address))).collect();
+        policies.extend(of_object(model, &owner, "host", "to this host", rules, problems));
+    }
+    for Direct { domain, uid } in &model.direct {
+        let owner = Owner { kind: Kind::RelayDomain, name: domain, uid };
+        let rules = || vec![to(PORT, internet(model).into_iter().map(block))];
+        policies.extend(of_object(model, &owner, "domain", "to the recipients' MX", rules, problems));
     }
     policies
+}
+
+/// The object for which a path is open.
+struct Owner<'a> {
+    kind: Kind,
+    name: &'a str,
+    uid: &'a str,
+}
+
+/// The policy that opens an object's paths, unless its name is taken.
+fn of_object(
+    model: &Model,
+    owner: &Owner<'_>,
+    prefix: &str,
+    whereto: &str,
+    rules: impl FnOnce() -> Vec<NetworkPolicyEgressRule>,
+    problems: &mut Vec<Problem>,
+) -> Option<NetworkPolicy> {
+    let Owner { kind, name: object, uid } = owner;
+    let name = policy_name(prefix, object);
+    if is_foreign(model, WrittenKind::NetworkPolicy, &name) {
+        let taken = taken_message(WrittenKind::NetworkPolicy, &name);
+        let message = format!("{taken}; until then no path {whereto} is open");
+        Problems::of(*kind, object, problems).add(Effect::NotProgrammed, Reason::NameTaken, message);
+        return None;
+    }
+    // Without an API server there are no uids to own anything by.
+    let owner = model.anchor.as_ref().map(|_| OwnerReference {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: kind.as_str().to_owned(),
+        name: (*object).to_owned(),
+        uid: (*uid).to_owned(),
+        ..OwnerReference::default()
+    });
+    Some(policy(model, &name, owner, None, Some(rules())))
+}
+
+/// One port of these addresses.
+fn to(number: u16, peers: impl Iterator<Item = NetworkPolicyPeer>) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule {
+        ports: Some(vec![port("TCP", IntOrString::Int(i32::from(number)))]),
+        to: Some(peers.collect()),
+    }
 }
 
 fn default_deny(model: &Model) -> NetworkPolicy {
@@ -91,23 +133,6 @@ fn base(model: &Model) -> NetworkPolicy {
     let status =
         NetworkPolicyIngressRule { ports: Some(vec![named_port("http")]), from: Some(vec![operator, monitoring]) };
     policy(model, BASE, anchor_owner(model), Some(vec![smtp, status]), Some(vec![dns]))
-}
-
-fn host(model: &Model, path: &Path, name: &str) -> NetworkPolicy {
-    let Path { host, uid, ports } = path;
-    // Without an API server there are no uids to own anything by.
-    let owner = model.anchor.as_ref().map(|_| OwnerReference {
-        api_version: format!("{GROUP}/{VERSION}"),
-        kind: Kind::RelayHost.as_str().to_owned(),
-        name: host.clone(),
-        uid: uid.clone(),
-        ..OwnerReference::default()
-    });
-    let rules = ports.iter().map(|(number, addresses)| NetworkPolicyEgressRule {
-        ports: Some(vec![port("TCP", IntOrString::Int(i32::from(*number)))]),
-        to: Some(addresses.iter().map(|address| one_address(*address)).collect()),
-    });
-    policy(model, name, owner, None, Some(rules.collect()))
 }
 
 /// A policy on the relay pods. It governs a direction by having rules for it; with none at all it closes both.
@@ -136,21 +161,24 @@ fn policy(
     }
 }
 
-/// `postern-host-NAME`; a name that would be too long is cut, and a digest keeps it apart from the others. The dot keeps cut
-/// names apart from whole ones.
-fn host_policy_name(host: &str) -> String {
-    let whole = format!("postern-host-{host}");
+/// `postern-host-NAME`, `postern-domain-NAME`; a name that would be too long is cut, and a digest keeps it apart from the
+/// others. The dot keeps cut names apart from whole ones.
+fn policy_name(prefix: &str, object: &str) -> String {
+    let whole = format!("postern-{prefix}-{object}");
     if whole.len() <= NAME_MAX {
         return whole;
     }
-    let digest: String = Digest::of_bytes(host.as_bytes()).as_str().chars().take(16).collect();
-    let cut: String = host.chars().take(200).collect();
-    format!("postern-host.{}-{digest}", cut.trim_end_matches(['-', '.']))
+    let digest: String = Digest::of_bytes(object.as_bytes()).as_str().chars().take(16).collect();
+    let cut: String = object.chars().take(200).collect();
+    format!("postern-{prefix}.{}-{digest}", cut.trim_end_matches(['-', '.']))
 }
 
-fn one_address(address: IpAddr) -> NetworkPolicyPeer {
+fn one_address(address: &IpAddr) -> NetworkPolicyPeer {
     let prefix = if address.is_ipv4() { 32 } else { 128 };
-    let ip_block = IPBlock { cidr: format!("{address}/{prefix}"), except: None };
+    block(IPBlock { cidr: format!("{address}/{prefix}"), except: None })
+}
+
+fn block(ip_block: IPBlock) -> NetworkPolicyPeer {
     NetworkPolicyPeer { ip_block: Some(ip_block), ..NetworkPolicyPeer::default() }
 }
 

@@ -40,10 +40,11 @@ pub(super) struct Context<'a> {
 }
 
 pub(super) fn domain(context: &Context<'_>, spec: &RelayDomainSpec, problems: &mut Problems<'_>) -> Domain {
-    let RelayDomainSpec { domains: _, deliver_to, recipients, filter_policy_ref, bounces, outbound } = spec;
+    let RelayDomainSpec { domains: _, deliver_to, recipients, filter_policy_ref, inbound_tls, bounces, outbound } =
+        spec;
     let policy = filter_policy_ref.as_ref().map_or(DEFAULT_POLICY, |reference| &reference.name);
     let field = if filter_policy_ref.is_some() { "spec.filterPolicyRef" } else { "spec.filterPolicyRef (not set)" };
-    let written = Incoming { deliver_to, recipients, policy: (field, policy) };
+    let written = Incoming { deliver_to, recipients, policy: (field, policy), tls: *inbound_tls };
     Domain {
         names: context.held.to_vec(),
         inbound: way("mail to these domains gets 451 4.3.5", problems, |problems| inbound(context, &written, problems)),
@@ -78,6 +79,7 @@ struct Incoming<'a> {
     recipients: &'a domain::Recipients,
     /// The field, and the name of the FilterPolicy, written or by default.
     policy: (&'static str, &'a str),
+    tls: Option<domain::InboundTls>,
 }
 
 fn inbound(context: &Context<'_>, written: &Incoming<'_>, problems: &mut Problems<'_>) -> Result<Inbound, String> {
@@ -86,7 +88,11 @@ fn inbound(context: &Context<'_>, written: &Incoming<'_>, problems: &mut Problem
     let recipients = recipients::recipients(context, written.recipients, problems);
     let (field, policy) = written.policy;
     let policy = self::policy(field, policy, context.offers, problems);
-    Ok(Inbound { deliver_to: deliver_to?, recipients: recipients?, policy: policy?, tls: InboundTls::default() })
+    let tls = written.tls.map_or(defaults::INBOUND_TLS, |tls| match tls {
+        domain::InboundTls::Opportunistic => InboundTls::Opportunistic,
+        domain::InboundTls::Required => InboundTls::Required,
+    });
+    Ok(Inbound { deliver_to: deliver_to?, recipients: recipients?, policy: policy?, tls })
 }
 
 fn outbound_of(
@@ -96,7 +102,11 @@ fn outbound_of(
 ) -> Result<Outbound, String> {
     let domain::Outbound { hosts, recipients, via } = written;
     let senders = senders(hosts, context.offers, problems);
-    let via = next_hops("spec.outbound.via", via, context.offers, problems);
+    // Only what was never written means the recipients' MX: smarthosts that are all gone close the way.
+    let via = match via.is_empty() {
+        true => Ok(Vec::new()),
+        false => next_hops("spec.outbound.via", via, context.offers, problems),
+    };
     let policy = policy("spec.outbound", DEFAULT_POLICY, context.offers, problems);
     let recipients = recipients.map_or(defaults::OUTBOUND_RECIPIENTS, |recipients| match recipients {
         domain::OutboundRecipients::Any => OutboundRecipients::Any,
@@ -214,7 +224,9 @@ pub(super) fn revive(section: &Section<Domain>, held: &[String], offers: &Offers
         outbound: outbound.map(|way| {
             keep(way, |outbound| {
                 outbound.hosts.retain(|name| offers.hosts.get(name.as_str()).is_some_and(|offer| offer.sources));
-                outbound.via = kept_hops(std::mem::take(&mut outbound.via), offers)?;
+                if !outbound.via.is_empty() {
+                    outbound.via = kept_hops(std::mem::take(&mut outbound.via), offers)?;
+                }
                 kept_policy(&outbound.policy, offers)
             })
         }),

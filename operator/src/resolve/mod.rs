@@ -9,9 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use postern_crds::condition::Reason;
 use postern_wire::Section;
-use postern_wire::snapshot::{Domain, Host, Policy, SecretFile};
+use postern_wire::snapshot::{Domain, Host, Outbound, Policy, SecretFile, Way};
 
 use crate::inputs::{Anchor, Inputs, Kind, Meta, Object, Place, SecretBytes, Written};
 use crate::problem::{Effect, Problem, Problems, quoted};
@@ -20,12 +21,14 @@ mod conflict;
 pub mod defaults;
 mod domain;
 mod host;
+mod host_list;
 mod mailbox;
 pub(crate) mod name;
 mod network;
 mod policy;
 mod recipients;
 mod secret;
+pub(crate) mod target;
 
 /// What one DMZ means.
 #[derive(Clone, Debug)]
@@ -50,6 +53,12 @@ pub struct Model {
     pub secrets: BTreeMap<SecretFile, SecretBytes>,
     /// Where the relays may connect, sorted by host.
     pub paths: Vec<Path>,
+    /// The RelayDomains whose mail leaves directly to the recipients' MX, sorted by name.
+    pub direct: Vec<Direct>,
+    /// What of the Internet's addresses is not the Internet, beside those that never are: the cluster's.
+    pub cluster_ranges: BTreeSet<IpNet>,
+    /// Addresses that are never a target.
+    pub refused_targets: BTreeSet<IpAddr>,
     /// Names that the operator would write and somebody else holds.
     pub foreign: BTreeSet<Written>,
 }
@@ -103,6 +112,15 @@ pub struct Path {
     pub ports: BTreeMap<u16, BTreeSet<IpAddr>>,
 }
 
+/// A RelayDomain whose mail leaves directly to the recipients' MX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Direct {
+    /// The name of the RelayDomain.
+    pub domain: String,
+    /// Its uid.
+    pub uid: String,
+}
+
 /// What the objects mean, and what is wrong with them.
 pub fn resolve(inputs: &Inputs) -> (Model, Vec<Problem>) {
     let mut problems = Vec::new();
@@ -113,6 +131,7 @@ pub fn resolve(inputs: &Inputs) -> (Model, Vec<Problem>) {
     if let Some(why) = &inputs.unreadable {
         unreadable(inputs, why, &mut problems);
     }
+    let direct = direct(&domains);
     let model = Model {
         place: inputs.place,
         namespace: inputs.namespace.clone(),
@@ -124,6 +143,9 @@ pub fn resolve(inputs: &Inputs) -> (Model, Vec<Problem>) {
         policies,
         secrets,
         paths,
+        direct,
+        cluster_ranges: inputs.cluster_ranges.clone(),
+        refused_targets: inputs.refused_targets.clone(),
         foreign: inputs.foreign.clone(),
     };
     (model, problems)
@@ -174,7 +196,7 @@ fn last_good<'a, T>(
     section
 }
 
-fn hosts(inputs: &Inputs, all: &mut Vec<Problem>) -> (Vec<Section<Host>>, host::SecretFiles) {
+fn hosts(inputs: &Inputs, all: &mut Vec<Problem>) -> (Vec<Section<Host>>, secret::SecretFiles) {
     let published = inputs.published.as_ref().map(|published| &*published.snapshot.hosts);
     let mut files = BTreeMap::new();
     let mut sections = Vec::with_capacity(inputs.hosts.len());
@@ -212,8 +234,14 @@ fn policies(inputs: &Inputs, all: &mut Vec<Problem>) -> Vec<Section<Policy>> {
 
 fn paths(inputs: &Inputs, hosts: &[Section<Host>], all: &mut Vec<Problem>) -> Vec<Path> {
     let path =
-        |section: &Section<Host>| host::path(inputs, section, &mut Problems::of(Kind::RelayHost, &section.name, all));
+        |section: &Section<Host>| target::path(inputs, section, &mut Problems::of(Kind::RelayHost, &section.name, all));
     hosts.iter().filter_map(path).collect()
+}
+
+fn direct(domains: &[Section<Domain>]) -> Vec<Direct> {
+    let is_direct = |section: &&Section<Domain>| matches!(&section.spec.outbound, Some(Way::Open(Outbound { via, .. })) if via.is_empty());
+    let direct = |section: &Section<Domain>| Direct { domain: section.name.clone(), uid: section.uid.clone() };
+    domains.iter().filter(is_direct).map(direct).collect()
 }
 
 /// A RelayDomain on its way: what it says, or said last.
@@ -300,8 +328,10 @@ fn tell_lost(held: &conflict::Held, problems: &mut Problems<'_>) -> bool {
 
 fn offers<'a>(hosts: &'a [Section<Host>], policies: &'a [Section<Policy>]) -> domain::Offers<'a> {
     let offer = |section: &'a Section<Host>| {
-        let Host { endpoints, sources, .. } = &section.spec;
-        (&*section.name, domain::HostOffer { endpoints: !endpoints.is_empty(), sources: !sources.is_empty() })
+        let Host { endpoints, mx, sources, source_names, source_certificates, .. } = &section.spec;
+        let endpoints = !endpoints.is_empty() || !mx.is_empty();
+        let sources = !sources.is_empty() || !source_names.is_empty() || !source_certificates.is_empty();
+        (&*section.name, domain::HostOffer { endpoints, sources })
     };
     domain::Offers {
         hosts: hosts.iter().map(offer).collect(),

@@ -1,14 +1,14 @@
 //! A FilterPolicy → its section. Nothing in it refers to anything, so it always has one: what is wrong in it is left out,
 //! and the default holds instead.
 
+use postern_crds::FilterPolicySpec;
 use postern_crds::condition::Reason;
-use postern_crds::{FilterPolicySpec, HostListEntry};
 use postern_wire::limits::Limit;
-use postern_wire::snapshot::{MessageLimits, Network, Policy, Senders};
+use postern_wire::snapshot::{MessageLimits, Policy, Senders};
 
 use super::defaults;
+use super::host_list::{Hosts, clients};
 use super::mailbox::sender_pattern;
-use super::network::{Written, networks};
 use crate::problem::{DEFAULT_POLICY, Problems, quoted};
 
 pub(super) fn policy(name: &str, spec: &FilterPolicySpec, problems: &mut Problems<'_>) -> Policy {
@@ -33,32 +33,17 @@ pub(super) fn policy(name: &str, spec: &FilterPolicySpec, problems: &mut Problem
         blocked_clients = &[];
     }
     let senders = senders.clone().unwrap_or_default();
+    let blocked = clients("spec.connections.blockedClients", blocked_clients, problems);
+    let Hosts { networks: blocked_clients, names: blocked_names, certificates: _ } = blocked;
     Policy {
         limits,
-        blocked_clients: host_list("spec.connections.blockedClients", blocked_clients, problems),
-        blocked_names: Vec::new(),
+        blocked_clients,
+        blocked_names,
         senders: Senders {
             blocked: patterns("spec.senders.blocked", &senders.blocked, problems),
             allowed: patterns("spec.senders.allowed", &senders.allowed, problems),
         },
     }
-}
-
-/// The ranges that a HostList names.
-pub(super) fn host_list(field: &str, entries: &[HostListEntry], problems: &mut Problems<'_>) -> Vec<Network> {
-    let ranges = entries.iter().enumerate().filter_map(|(index, entry)| {
-        let HostListEntry { cidr, allow_wide } = entry;
-        let Some(cidr) = cidr else {
-            problems.partial(Reason::Invalid, format!("{field}[{index}]: names no addresses: write `cidr`"));
-            return None;
-        };
-        Some(Written { range: &cidr.range, except: &cidr.except, allow_wide: allow_wide.unwrap_or_default() })
-    });
-    let (taken, refused) = networks(ranges.collect::<Vec<_>>().into_iter());
-    for why in refused {
-        problems.partial(Reason::Invalid, format!("{field}: {why}"));
-    }
-    taken
 }
 
 /// A value within its limit: what was said, else the default. `Some(None)`: what was said cannot be read.

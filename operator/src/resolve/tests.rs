@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use postern_wire::snapshot::Way;
+use postern_wire::snapshot::{HostName, Way};
 use serde_json::json;
 
 use super::*;
@@ -173,7 +173,7 @@ fn the_api_server_is_no_target_in_any_spelling() {
     for address in ["10.96.0.1", "::ffff:10.96.0.1", "kubernetes.default.svc"] {
         let mut inputs = dmz();
         inputs.refused_targets.insert("10.96.0.1".parse().expect("an address"));
-        inputs.names.insert("kubernetes.default.svc".to_owned(), inputs.refused_targets.clone());
+        inputs.names.insert(HostName::A("kubernetes.default.svc".to_owned()), inputs.refused_targets.clone());
         inputs.hosts = vec![object("exchange", json!({"endpoints": [{"host": {"address": address}}]}))];
         let (model, problems) = resolve(&inputs);
         assert_eq!(model.paths, [], "{address}");
@@ -185,10 +185,10 @@ fn the_api_server_is_no_target_in_any_spelling() {
 fn an_endpoint_keeps_its_name_and_only_the_path_has_its_answers() {
     let mut inputs = dmz();
     inputs.hosts = vec![object("exchange", json!({"endpoints": [{"host": {"address": "Mail.Example."}}]}))];
-    assert_eq!(inputs.names_to_resolve(), BTreeSet::from(["mail.example".to_owned()]));
+    assert_eq!(inputs.names_to_resolve(), BTreeSet::from([HostName::A("mail.example".to_owned())]));
     let (unknown, problems) = resolve(&inputs);
     assert_eq!((unknown.paths.len(), problems[0].reason), (0, Reason::AddressUnknown));
-    inputs.names.insert("mail.example".to_owned(), ["192.0.2.7".parse().expect("an address")].into());
+    inputs.names.insert(HostName::A("mail.example".to_owned()), ["192.0.2.7".parse().expect("an address")].into());
     let (known, problems) = resolve(&inputs);
     assert_eq!((known.paths.len(), problems.len()), (1, 0));
     assert_eq!(known.hosts, unknown.hosts, "an answer that changes must not change the settings");
@@ -239,4 +239,156 @@ fn text_of_users_is_quoted_without_control_characters_and_short() {
     let shown = quoted("a\n\u{1b}[31mb");
     assert_eq!(shown, "\"a\\n\\u{1b}[31mb\"");
     assert!(quoted(&"x".repeat(10_000)).chars().count() < 100);
+}
+
+/// A host with every kind of secret.
+fn with_all_secrets(mut inputs: Inputs) -> Inputs {
+    let ca = |name: &str| json!({"name": name, "key": "ca.crt"});
+    let spec = json!({
+        "endpoints": [{"host": {"address": "10.20.0.11"}}],
+        "tls": {"verification": "Verified", "caSecretRef": ca("corp-ca"), "clientCertificateSecretRef": {"name": "pair"}},
+        "auth": {"secretRef": {"name": "login"}},
+        "sources": [{"clientCertificate": {"caSecretRef": ca("client-ca"), "dnsName": "app.example"}}],
+    });
+    inputs.hosts = vec![object("exchange", spec)];
+    let pair = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).expect("a certificate");
+    for (name, data) in [
+        ("corp-ca", vec![("ca.crt", CERTIFICATE.to_owned())]),
+        ("client-ca", vec![("ca.crt", CERTIFICATE.to_owned())]),
+        ("pair", vec![("tls.crt", pair.cert.pem()), ("tls.key", pair.signing_key.serialize_pem())]),
+        ("login", vec![("username", "contoso".to_owned()), ("password", "hunter2hunter2\n".to_owned())]),
+    ] {
+        let data = data.into_iter().map(|(key, text)| (key.to_owned(), SecretBytes(text.into_bytes()))).collect();
+        inputs.secrets.insert(name.to_owned(), crate::inputs::Secret { version: None, data });
+    }
+    inputs
+}
+
+#[test]
+fn every_secret_that_a_host_names_is_asked_for_and_passed_on() {
+    let inputs = with_all_secrets(dmz());
+    let (model, problems) = resolve(&inputs);
+    assert_eq!(problems, []);
+    assert_eq!(inputs.secrets_named(), BTreeSet::from(["client-ca", "corp-ca", "login", "pair"]));
+    let files: Vec<_> = model.secrets.keys().map(|file| file.0.rsplit_once('.').expect("a version").0).collect();
+    let expected =
+        ["client-ca.ca.crt", "corp-ca.ca.crt", "login.password", "login.username", "pair.tls.crt", "pair.tls.key"];
+    assert_eq!(files, expected);
+}
+
+#[test]
+fn a_last_good_part_keeps_every_secret_and_without_one_loses_only_what_needs_it() {
+    let before = with_all_secrets(dmz());
+    let whole = model(&before);
+    let mut inputs = dmz();
+    inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
+    inputs.published = Some(published(&before));
+    let kept = model(&inputs);
+    assert_eq!((&kept.hosts, &kept.secrets), (&whole.hosts, &whole.secrets));
+    for (prefix, tls, auth, sources) in [
+        ("corp-ca.", false, true, 1),
+        ("pair.tls.crt.", false, true, 1),
+        ("pair.tls.key.", false, true, 1),
+        ("login.username.", true, false, 1),
+        ("login.password.", true, false, 1),
+        ("client-ca.", true, true, 0),
+    ] {
+        let mut published = published(&before);
+        published.secrets.retain(|file, _| !file.starts_with(prefix));
+        inputs.published = Some(published);
+        let host = model(&inputs).hosts.remove(0).spec;
+        assert_eq!(matches!(host.tls, Way::Open(_)), tls, "{prefix}");
+        assert_eq!(matches!(host.auth, Some(Way::Open(_))), auth, "{prefix}");
+        assert_eq!(host.source_certificates.len(), sources, "{prefix}");
+    }
+}
+
+#[test]
+fn a_password_is_never_published_for_a_server_that_need_not_prove_itself() {
+    for verification in ["Opportunistic", "Required"] {
+        let mut inputs = with_all_secrets(dmz());
+        let spec = json!({
+            "endpoints": [{"host": {"address": "10.20.0.11"}}],
+            "tls": {"verification": verification},
+            "auth": {"secretRef": {"name": "login"}},
+        });
+        inputs.hosts = vec![object("exchange", spec)];
+        let (model, problems) = resolve(&inputs);
+        assert!(matches!(&model.hosts[0].spec.auth, Some(Way::Unresolved(why)) if why.contains("must be Verified")));
+        assert_eq!(told(&problems, Effect::NotAccepted).len(), 1);
+        assert!(model.secrets.is_empty());
+    }
+}
+
+#[test]
+fn a_source_whose_ca_is_missing_may_not_relay_and_the_others_may() {
+    let mut inputs = with_all_secrets(dmz());
+    inputs.secrets.remove("client-ca");
+    let spec = json!({"sources": [
+        {"clientCertificate": {"caSecretRef": {"name": "client-ca", "key": "ca.crt"}, "dnsName": "app.example"}},
+        {"a": {"name": "App.Example."}}, {"mx": {"domain": "a_b.example"}}, {}, {"a": {"name": "x.example"}, "mx": {"domain": "x.example"}},
+    ]});
+    inputs.hosts = vec![object("exchange", spec)];
+    let (model, problems) = resolve(&inputs);
+    let host = &model.hosts[0].spec;
+    assert_eq!(
+        (host.source_certificates.len(), &*host.source_names),
+        (0, &[HostName::A("app.example".to_owned())][..])
+    );
+    assert!(told(&problems, Effect::Unresolved)[0].contains("spec.sources[0]") && host.sources.is_empty());
+    let partial = told(&problems, Effect::Partial);
+    for (told, says) in partial.iter().zip(["spec.sources[2].mx.domain: ", "spec.sources[3]: ", "spec.sources[4]: "]) {
+        assert!(told.starts_with(says), "{told}");
+    }
+    assert_eq!(partial.len(), 3);
+}
+
+#[test]
+fn an_mx_endpoint_stays_a_name_in_the_settings_and_opens_port_25_of_its_servers() {
+    let mut inputs = dmz();
+    inputs.hosts = vec![object("exchange", json!({"endpoints": [{"mx": {"domain": "Mail.Example."}}]}))];
+    let mx = HostName::Mx("mail.example".to_owned());
+    assert_eq!(inputs.names_to_resolve(), BTreeSet::from([mx.clone()]));
+    let (unknown, problems) = resolve(&inputs);
+    assert_eq!((unknown.paths.len(), problems[0].reason), (0, Reason::AddressUnknown));
+    inputs.names.insert(mx.clone(), ["192.0.2.7".parse().expect("an address")].into());
+    let (known, problems) = resolve(&inputs);
+    assert_eq!(problems, []);
+    assert_eq!(known.paths[0].ports.keys().copied().collect::<Vec<_>>(), [25]);
+    assert_eq!((&known.hosts, &*known.hosts[0].spec.mx), (&unknown.hosts, &["mail.example".to_owned()][..]));
+    assert!(matches!(known.domains[0].spec.inbound, Way::Open(_)), "an MX is an endpoint like any other");
+    inputs.published = Some(published(&inputs));
+    inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
+    assert_eq!(inputs.names_to_resolve(), BTreeSet::from([mx]), "also of a last good part");
+}
+
+#[test]
+fn implicit_tls_has_its_own_port_and_no_mx() {
+    let mut inputs = dmz();
+    let spec = json!({
+        "endpoints": [{"host": {"address": "10.20.0.11"}}, {"host": {"address": "10.20.0.12", "port": 25}}, {"mx": {"domain": "mail.example"}}],
+        "tls": {"handshake": "Implicit"},
+    });
+    inputs.hosts = vec![object("exchange", spec)];
+    let (model, problems) = resolve(&inputs);
+    let host = &model.hosts[0].spec;
+    assert_eq!(host.endpoints.iter().map(|endpoint| endpoint.port).collect::<Vec<_>>(), [465, 25]);
+    assert_eq!((host.mx.len(), told(&problems, Effect::Partial).len()), (0, 1));
+}
+
+#[test]
+fn what_a_queue_does_not_say_stays_unsaid() {
+    let queue = |written: serde_json::Value| {
+        let mut inputs = dmz();
+        inputs.hosts =
+            vec![object("exchange", json!({"endpoints": [{"host": {"address": "10.20.0.11"}}], "queue": written}))];
+        let (mut model, problems) = resolve(&inputs);
+        let queue = model.hosts.remove(0).spec.queue;
+        (queue.lifetime, queue.null_sender_lifetime, queue.warn_after, problems.len())
+    };
+    assert_eq!(queue(json!({})), (432_000, None, None, 0));
+    assert_eq!(queue(json!({"lifetime": "1h"})), (3600, None, None, 0));
+    assert_eq!(queue(json!({"nullSenderLifetime": "48h", "warnAfter": "0s"})), (432_000, Some(172_800), Some(0), 0));
+    assert_eq!(queue(json!({"nullSenderLifetime": "200h"})), (432_000, Some(432_000), None, 1));
+    assert_eq!(queue(json!({"nullSenderLifetime": "1s", "warnAfter": "721h"})), (432_000, None, None, 2));
 }

@@ -7,13 +7,14 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use postern_crds::condition::{ConditionType, Reason};
-use postern_crds::status::{DomainStatus, DomainSummary, HostStatus, PolicyStatus, Summary};
+use postern_crds::status::{DomainStatus, DomainSummary, HostStatus, HostSummary, PolicyStatus, Summary};
 use postern_crds::{RelayDomainSpec, RelayHostSpec};
-use postern_wire::snapshot::{Domain, Way};
+use postern_wire::snapshot::{Domain, Endpoint, Host, Way};
 
 use crate::inputs::{Inputs, Kind, Meta, Object, ObjectRef, Relay};
 use crate::problem::{Effect, Problem};
 use crate::render::Rendered;
+use crate::resolve::defaults::PORT;
 use programmed::{Enforced, Expected};
 
 mod programmed;
@@ -68,7 +69,8 @@ pub fn status(
         let section = snapshot.hosts.iter().find(|section| section.name == object.meta.name);
         let (conditions, relays) = scene
             .conditions(Kind::RelayHost, object, section.map(Expected::of), || suspended(object.spec.as_ref().ok()));
-        let (observed_generation, summary) = (Some(object.meta.generation), Some(Summary { relays }));
+        let endpoint = section.and_then(|section| endpoint(&section.spec));
+        let (observed_generation, summary) = (Some(object.meta.generation), Some(HostSummary { endpoint, relays }));
         let status = HostStatus { observed_generation, summary, conditions };
         answer(Kind::RelayHost, &object.meta, KindStatus::Host(status))
     });
@@ -96,6 +98,19 @@ fn deliver_to(spec: Option<&RelayDomainSpec>) -> Option<String> {
     };
     let (_, first) = hops.iter().map(preference).min()?;
     Some(if hops.len() > 1 { format!("{first} +{}", hops.len() - 1) } else { first })
+}
+
+/// `10.20.0.11`, `mail.corp.example:587 +1`, `mx:example.com`: in the order in which they are written, but MX behind.
+fn endpoint(host: &Host) -> Option<String> {
+    let Host { endpoints, mx, .. } = host;
+    let named = endpoints.first().map(|Endpoint { address, port }| match (*port, address.contains(':')) {
+        (PORT, _) => address.clone(),
+        (port, false) => format!("{address}:{port}"),
+        (port, true) => format!("[{address}]:{port}"),
+    });
+    let first = named.or_else(|| Some(format!("mx:{}", mx.first()?)))?;
+    let more = endpoints.len() + mx.len() - 1;
+    Some(if more > 0 { format!("{first} +{more}") } else { first })
 }
 
 /// What a working RelayDomain should know all the same.

@@ -43,10 +43,8 @@ fn an_unknown_field_is_named_with_the_one_that_was_meant() {
     let text = HOST.replace("spec:", "spec:\n  dkim: x");
     assert_eq!(
         lines(&read_texts(&[("a.yaml", &text)])),
-        [
-            "a.yaml:5: RelayHost/mailbox: spec.dkim: unknown field \"spec.dkim\", known here: endpoints, queue, sources, \
-          suspend, tls"
-        ]
+        ["a.yaml:5: RelayHost/mailbox: spec.dkim: unknown field \"spec.dkim\", known here: auth, endpoints, limits, \
+          queue, sources, suspend, tls"]
     );
 }
 

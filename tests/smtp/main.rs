@@ -3,13 +3,17 @@
 //! - [`transcripts`]: sessions that anyone can read, in `transcripts/*.smtp`;
 //! - [`smuggling`], [`states`], [`addresses`], [`volume`], [`loops`]: the rows of the catalogue of hostile inputs, each test
 //!   named after its row;
-//! - [`scene`]: the relay, the mail server, the bystander, and the four oracles that hold for every row.
+//! - [`tls`]: STARTTLS, implicit TLS, and certificates that change;
+//! - [`scene`]: the relay, the mail server, the bystander, and the four oracles that hold for every row;
+//!   [`secured`]: the same with certificates.
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
 mod addresses;
 mod loops;
 mod scene;
+mod secured;
 mod smuggling;
 mod states;
+mod tls;
 mod transcripts;
 mod volume;

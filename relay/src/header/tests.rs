@@ -91,9 +91,13 @@ fn no_header_is_slow() {
 }
 
 fn trace(hello: &str, recipient: Option<&Mailbox>) -> String {
+    secured(hello, recipient, None)
+}
+
+fn secured(hello: &str, recipient: Option<&Mailbox>, tls: Option<&Protection>) -> String {
     let (client, by, id) = ("2001:db8::1".parse().unwrap(), "mx.test", QueueId::new(1_790_000_000_000, 7));
     let now = "2026-11-02T03:04:05.678Z".parse().unwrap();
-    String::from_utf8(received(&Trace { hello, client, by, extended: true, id, recipient, now })).unwrap()
+    String::from_utf8(received(&Trace { hello, client, by, extended: true, tls, id, recipient, now })).unwrap()
 }
 
 #[test]
@@ -105,6 +109,21 @@ fn writes_where_a_message_came_from() {
             .replace("1M2YBQMY000000007", &QueueId::new(1_790_000_000_000, 7).to_string())
     );
     assert!(!trace("a", None).contains("for"));
+}
+
+#[test]
+fn tells_how_the_connection_was_protected() {
+    for (version, cipher, bits) in [
+        ("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256),
+        ("TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256", 256),
+        ("TLSv1.2", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", 128),
+    ] {
+        let field = secured("a", None, Some(&Protection { version, cipher: cipher.to_owned() }));
+        let said = format!(
+            "\r\n\t(using {version} with cipher {cipher} ({bits}/{bits} bits))\r\n\tby mx.test with ESMTPS id "
+        );
+        assert!(field.contains(&said), "{field}");
+    }
 }
 
 #[test]

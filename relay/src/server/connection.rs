@@ -7,16 +7,16 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::Server;
 use super::desk::Desk;
 use super::seats::Seat;
 use super::wire::{Buffers, Gone, Waited, Wire};
+use super::{Port, Server};
 use crate::metrics::{self, Why};
 use crate::shutdown::{Shutdown, Stage};
 use crate::smtp::body::{Decoder, Step};
 use crate::smtp::line::{Framed, Framer};
 use crate::smtp::reply::Replies;
-use crate::smtp::session::{BodyEnd, Closed, Input, Next, Session};
+use crate::smtp::session::{Answer, BodyEnd, Closed, Input, Next, Question, Session};
 use crate::spool::Receipt;
 
 /// Replies that wait are sent when there are so many octets of them, or when no complete line is left to answer.
@@ -25,15 +25,16 @@ const REPLIES_MAX: usize = 4 << 10;
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Connection {
-    server: Arc<Server>,
-    client: IpAddr,
-    seat: Seat,
+    pub(super) server: Arc<Server>,
+    pub(super) port: Arc<Port>,
+    pub(super) client: IpAddr,
+    pub(super) seat: Seat,
     shutdown: Shutdown,
-    wire: Wire,
+    pub(super) wire: Wire,
     session: Session<Receipt>,
     framer: Framer,
     replies: Replies,
-    desk: Desk,
+    pub(super) desk: Desk,
     /// When the line that is awaited must be complete.
     line_deadline: Option<Instant>,
     draining: bool,
@@ -46,6 +47,7 @@ impl Connection {
         client: SocketAddr,
         seat: Seat,
         server: Arc<Server>,
+        port: Arc<Port>,
         buffers: Arc<Buffers>,
         shutdown: Shutdown,
     ) -> io::Result<Self> {
@@ -62,10 +64,11 @@ impl Connection {
             session: Session::new(Arc::clone(&server.hostname), server.session_limits()),
             framer: Framer::new(octets(server.limits.command_line), octets(server.limits.command_line_discard)),
             replies: Replies::default(),
-            desk: Desk::new(Arc::clone(&server), client, local),
+            desk: Desk::new(Arc::clone(&server), Arc::clone(&port), client, local),
             line_deadline: None,
             draining: false,
             server,
+            port,
         })
     }
 
@@ -83,16 +86,25 @@ impl Connection {
                 }
                 Err(Gone::Closed) => tracing::debug!(client = %self.client, "the client has closed the connection"),
                 Err(Gone::Deaf) => self.note_end(Closed::Timeout),
+                Err(Gone::Insecure) => {}
             }
         }
     }
 
     async fn talk(&mut self) -> Result<Closed, Gone> {
+        if self.port.implicit {
+            Box::pin(self.secure()).await?;
+            self.step(Input::TlsUp);
+        }
         let mut next = self.step(Input::Connected);
         loop {
             next = match next {
                 Next::Ask(serial, question) => {
-                    let answer = self.desk.answer(question).await;
+                    let ahead = question == Question::StartTls && !self.wire.octets().is_empty();
+                    let answer = match self.desk.answer(question).await {
+                        Answer::Yes if ahead => Answer::Ahead,
+                        answer => answer,
+                    };
                     self.step(Input::Answer(serial, answer))
                 }
                 Next::Body => {
@@ -108,7 +120,11 @@ impl Connection {
                     self.desk.discard();
                     Next::Read
                 }
-                Next::StartTls => return Ok(Closed::Fault),
+                Next::StartTls => {
+                    self.flush().await?;
+                    Box::pin(self.secure()).await?;
+                    self.step(Input::TlsUp)
+                }
                 Next::Read | Next::Unchanged => self.command().await?,
                 Next::Close(why) => return Ok(why),
             };

@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::admin::{self, Admin};
 use crate::config::{Directory, Live};
 use crate::control::{self, Socket, SocketError};
-use crate::delivery::{self, Exchangers};
+use crate::delivery::{self, Exchangers, Problems};
 use crate::dns::reach::Reach;
 use crate::dns::{Lookup, Resolver};
 use crate::limits::Limits;
@@ -97,6 +97,7 @@ pub async fn run(options: Options, handle: Handle) -> Result<(), Failure> {
             shutdown: shutdown.clone(),
         },
         handle: handle.clone(),
+        problems: Problems::default(),
         options,
         shutdown,
     };
@@ -140,6 +141,7 @@ async fn or_end(handle: &Handle, time: Duration) {
 /// What all parts are made from.
 struct Relay {
     options: Options,
+    problems: Problems,
     handle: Handle,
     admin: Admin,
     shutdown: Shutdown,
@@ -223,8 +225,12 @@ impl Relay {
         let Some(path) = &self.options.control else { return Ok(()) };
         let socket = Socket::bind(path)?;
         info!("control socket {}", Path::new(path).display());
-        let (spool, limits, shutdown) = (spool.clone(), self.options.limits.clone(), self.shutdown.clone());
-        aside.spawn(async move { control::serve(socket, spool, &limits, shutdown).await });
+        let serving = control::Serving {
+            spool: spool.clone(),
+            destinations: control::destinations(self.admin.report.clone(), self.problems.clone()),
+            limits: self.options.limits.clone(),
+        };
+        aside.spawn(control::serve(socket, serving, self.shutdown.clone()));
         Ok(())
     }
 
@@ -285,6 +291,7 @@ impl Relay {
             },
             limits: self.options.limits.clone(),
             hostname: self.options.hostname.as_str().into(),
+            problems: self.problems.clone(),
             metrics: self.admin.metrics.clone(),
             shutdown: self.shutdown.clone(),
         }

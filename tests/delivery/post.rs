@@ -159,6 +159,7 @@ impl Plan {
             limits: self.limits,
             hostname: "relay.test".into(),
             metrics: metrics.clone(),
+            problems: delivery::Problems::default(),
             shutdown,
         };
         let task = runtime.spawn(delivery::run(options));

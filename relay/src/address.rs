@@ -1,6 +1,10 @@
-//! Addresses, as RFC 5321 section 4.1.2 writes them. The one parser for policy *and* routing.
+//! Addresses, as RFC 5321 section 4.1.2 and RFC 6531 section 3.3 write them. The one parser for policy *and* routing.
 //!
-//! Never interpreted: source routes, `%` and `!` forms. A local part compares case-insensitively and travels unchanged.
+//! Never interpreted: source routes, `%` and `!` forms. A local part compares case-insensitively, whichever way its letters
+//! are composed, and travels unchanged. A domain has one form, that of the DNS: a name in Unicode is kept as its A-labels.
+//! Whether anything outside ASCII may stand on a line is for the reader of that line to know.
+
+mod name;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,10 +12,11 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The domain of a mailbox: a lower-case name of A-labels without trailing dot, or an address literal in brackets in its
-/// shortest form, `[192.0.2.1]` or `[IPv6:2001:db8::1]`. A name in Unicode is none: SMTPUTF8 is not offered.
+/// shortest form, `[192.0.2.1]` or `[IPv6:2001:db8::1]`. Always ASCII: U-labels are read, and turned into A-labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Domain(Arc<str>);
 
@@ -58,11 +63,28 @@ impl Mailbox {
         &self.domain
     }
 
-    /// The address by which it is looked up and compared: the local part without needless quotes, lower-case. What still
-    /// needs quotes has them, in one spelling, so that the first `@` outside of quotes is always the last of all.
-    pub fn key(&self) -> String {
-        format!("{}@{}", unquoted(&self.local_part).to_ascii_lowercase(), self.domain.as_str())
+    /// Whether it can be written in ASCII: it can when its local part is, as its domain always is.
+    pub fn is_ascii(&self) -> bool {
+        self.local_part.is_ascii()
     }
+
+    /// The address by which it is looked up and compared: the local part without needless quotes, lower-case, in Unicode's
+    /// normalization form C. What still needs quotes has them, in one spelling, so that the first `@` outside of quotes is
+    /// always the last of all.
+    pub fn key(&self) -> String {
+        let local_part = unquoted(&self.local_part);
+        match local_part.is_ascii() {
+            true => format!("{}@{}", local_part.to_ascii_lowercase(), self.domain.as_str()),
+            false => format!("{}@{}", folded(&local_part), self.domain.as_str()),
+        }
+    }
+}
+
+/// Lower-case letter by letter, and composed (Unicode's NFC).
+fn folded(text: &str) -> String {
+    let nfc = ComposingNormalizerBorrowed::new_nfc();
+    let lower: String = nfc.normalize(text).chars().flat_map(char::to_lowercase).collect();
+    nfc.normalize(&lower).into_owned()
 }
 
 impl fmt::Display for Mailbox {
@@ -125,8 +147,6 @@ pub const LOCAL_PART_MAX: usize = 64;
 pub const DOMAIN_MAX: usize = 255;
 /// The longest path, angle brackets included (RFC 5321, section 4.5.3.1.3).
 pub const PATH_MAX: usize = 256;
-/// The longest label of a name (RFC 1035, section 2.3.4).
-const LABEL_MAX: usize = 63;
 
 /// Why something is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,8 +157,8 @@ pub enum NotAnAddress {
     /// A local part that is neither a Dot-string nor a Quoted-string with something in it, or longer than 64 octets.
     #[error("bad local part")]
     LocalPart,
-    /// A domain that is neither a name of LDH labels nor an address literal, or longer than 255 octets. A name that ends
-    /// in a number is none either: what looks like an address must say so in brackets.
+    /// A domain that is neither a name of LDH labels or U-labels nor an address literal, or longer than 255 octets. A name
+    /// that ends in a number is none either: what looks like an address must say so in brackets.
     #[error("bad domain")]
     Domain,
     /// Together with its angle brackets longer than 256 octets.
@@ -158,8 +178,7 @@ impl FromStr for Domain {
                 let inner = rest.strip_suffix(']').ok_or(NotAnAddress::Domain)?;
                 parse_literal(inner).map(Self::from_ip).ok_or(NotAnAddress::Domain)
             }
-            None if is_name(text) => Ok(Self(text.to_ascii_lowercase().into())),
-            None => Err(NotAnAddress::Domain),
+            None => name::canonical(text).map(|name| Self(name.into())).ok_or(NotAnAddress::Domain),
         }
     }
 }
@@ -175,8 +194,10 @@ impl FromStr for Mailbox {
         if local_part.len() > LOCAL_PART_MAX || !is_local_part(local_part) {
             return Err(NotAnAddress::LocalPart);
         }
-        let domain = domain.parse()?;
-        if text.len() + "<>".len() > PATH_MAX {
+        let domain: Domain = domain.parse()?;
+        // As it came, and as it will be read back: A-labels may be longer than what they stand for.
+        let kept = local_part.len() + "@".len() + domain.as_str().len();
+        if text.len().max(kept) + "<>".len() > PATH_MAX {
             return Err(NotAnAddress::TooLong);
         }
         Ok(Self { local_part: local_part.into(), domain })
@@ -224,6 +245,7 @@ fn quoted_len(text: &str) -> Option<usize> {
             b'\\' => escaped = true,
             b'"' => return Some(index + 1),
             b' '..=b'~' => {}
+            0x80.. if !escaped => {} // a piece of a character that `is_local_part` looks at
             _ => return None,
         }
     }
@@ -233,44 +255,32 @@ fn quoted_len(text: &str) -> Option<usize> {
 /// Dot-string, or Quoted-string with something in it.
 fn is_local_part(text: &str) -> bool {
     match text.starts_with('"') {
-        true => text.len() > 2 && quoted_len(text) == Some(text.len()),
+        true => {
+            text.len() > 2
+                && quoted_len(text) == Some(text.len())
+                && text.chars().all(|character| character.is_ascii() || is_text_outside_ascii(character))
+        }
         false => is_dot_string(text),
     }
 }
 
-/// Atoms with single dots between them (RFC 5322, section 3.2.3, for what an atom is).
+/// Atoms with single dots between them (RFC 5322, section 3.2.3, and RFC 6531, section 3.3, for what an atom is).
 fn is_dot_string(text: &str) -> bool {
-    text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
+    let part_of_atom = |character: char| match u8::try_from(character) {
+        Ok(byte) if byte.is_ascii() => is_atext(byte),
+        _ => is_text_outside_ascii(character),
+    };
+    text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(part_of_atom))
+}
+
+/// `UTF8-non-ascii` (RFC 6531, section 3.3) without what controls, or ends a line: U+0080 to U+009F, U+2028, U+2029.
+pub fn is_text_outside_ascii(character: char) -> bool {
+    !character.is_ascii() && !character.is_control() && !matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 /// A character of an atom.
 pub fn is_atext(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
-}
-
-/// Labels of letters, digits and inner hyphens. An A-label must be one that IDNA itself would write (UTS 46): what
-/// decodes to another spelling of a name must never pass for it.
-fn is_name(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=LABEL_MAX).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.split('.').all(label) && !ends_in_number(text) && a_labels_are_canonical(text)
-}
-
-/// `127.1`, `0x7f000001`, `2130706433`: some resolvers take them for addresses.
-fn ends_in_number(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
-    last.bytes().all(|byte| byte.is_ascii_digit())
-        || hex.is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-fn a_labels_are_canonical(name: &str) -> bool {
-    let encoded = |label: &str| label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"));
-    !name.split('.').any(encoded) || idna::domain_to_ascii(name).is_ok_and(|ascii| ascii.eq_ignore_ascii_case(name))
 }
 
 /// What stands between the brackets: an IPv4 address, or an IPv6 address with its tag (RFC 5321, section 4.1.3).

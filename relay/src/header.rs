@@ -4,7 +4,6 @@
 //! over the octets once, keeps no tree and has no recursion, so no message can make it slow or deep. A From that can be
 //! read in more than one way (two of them, a group, a comment that never ends) names no domain at all.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -219,6 +218,30 @@ pub fn separator(content: &[u8]) -> &'static [u8] {
     }
 }
 
+/// What a client spoke, without TLS (the registry of mail transmission types; RFC 3848, and RFC 6531, section 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HELO.
+    Smtp,
+    /// EHLO.
+    Esmtp,
+    /// EHLO, and SMTPUTF8 with MAIL.
+    Utf8Smtp,
+}
+
+impl Protocol {
+    /// What stands behind `with`. TLS needs EHLO to begin with, and has no name for HELO.
+    fn with(self, tls: bool) -> &'static str {
+        match (self, tls) {
+            (Self::Smtp, false) => "SMTP",
+            (Self::Esmtp, false) => "ESMTP",
+            (Self::Smtp | Self::Esmtp, true) => "ESMTPS",
+            (Self::Utf8Smtp, false) => "UTF8SMTP",
+            (Self::Utf8Smtp, true) => "UTF8SMTPS",
+        }
+    }
+}
+
 /// What a Received field tells of a message (RFC 5321, section 4.4).
 #[derive(Clone, Debug)]
 pub struct Trace<'a> {
@@ -228,10 +251,10 @@ pub struct Trace<'a> {
     pub client: IpAddr,
     /// What we call ourselves.
     pub by: &'a str,
-    /// By EHLO, not by HELO.
-    pub extended: bool,
-    /// How the connection was protected, if it was.
-    pub tls: Option<&'a Protection>,
+    /// What was spoken.
+    pub protocol: Protocol,
+    /// The connection was protected by TLS.
+    pub tls: Option<Tls<'a>>,
     /// The message's name in the spool.
     pub id: QueueId,
     /// The only recipient. Of several none is told, or each would learn of the others.
@@ -240,45 +263,26 @@ pub struct Trace<'a> {
     pub now: Timestamp,
 }
 
-/// What TLS has agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protection {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
-    /// The cipher suite by its IANA name.
-    pub cipher: String,
-}
-
-impl Protection {
-    /// Of the cipher's key.
-    fn bits(&self) -> u16 {
-        if self.cipher.contains("AES_128") { 128 } else { 256 }
-    }
-}
-
-/// As a log tells it: `TLSv1.3 TLS_AES_256_GCM_SHA384`.
-impl fmt::Display for Protection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.version, self.cipher)
-    }
+/// By what a connection was protected, in words without spaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tls<'a> {
+    /// `TLSv1.3`
+    pub version: &'a str,
+    /// `TLS_AES_256_GCM_SHA384`
+    pub cipher: &'a str,
 }
 
 /// The Received field, folded, with CRLF. Whatever the names are made of, it holds no control character but its folds.
 pub fn received(trace: &Trace<'_>) -> Vec<u8> {
-    // RFC 3848 knows no word for HELO over TLS.
-    let protocol = match (trace.extended, trace.tls) {
-        (true, Some(_)) => "ESMTPS",
-        (true, None) => "ESMTP",
-        (false, _) => "SMTP",
-    };
+    let protocol = trace.protocol.with(trace.tls.is_some());
     let mut lines =
         vec![format!("Received: from {} ({})", visible(trace.hello), Domain::from_ip(trace.client).as_str())];
-    if let Some(tls @ Protection { version, cipher }) = trace.tls {
-        let bits = tls.bits();
-        lines.push(format!("\t(using {version} with cipher {cipher} ({bits}/{bits} bits))"));
+    if let Some(tls) = trace.tls {
+        lines.push(format!("\t(using {} with cipher {})", visible(tls.version), visible(tls.cipher)));
     }
     lines.push(format!("\tby {} with {protocol} id {}", visible(trace.by), trace.id));
-    if let Some(recipient) = trace.recipient {
+    // An address outside ASCII would make the whole header need SMTPUTF8.
+    if let Some(recipient) = trace.recipient.filter(|recipient| recipient.is_ascii()) {
         lines.push(format!("\tfor <{recipient}>"));
     }
     let date = trace.now.strftime("%a, %d %b %Y %H:%M:%S +0000");

@@ -83,18 +83,18 @@ limits! {
         "a command line that is still not over after so much is answered 521 5.5.2 and closed";
     body_line: u64 = "body-line", "POSTERN_BODY_LINE", "octets", 64 << 10, 1000, 1 << 20,
         "a message with a longer line, with its CRLF, is refused with 554 5.6.0";
+    chunk: u64 = "chunk", "POSTERN_CHUNK", "octets", 1 << 30, 1 << 20, 1 << 40,
+        "a BDAT of more is answered 501 5.5.4 and closed: nobody would read it to its end";
     errors: u64 = "errors", "POSTERN_ERRORS", "replies", 20, 1, 1000,
         "a client that sent more bad commands since its last accepted message gets 421 4.7.0 and is closed";
     refusals: u64 = "refusals", "POSTERN_REFUSALS", "replies", 1000, 1, 100_000,
         "a client that had more senders, recipients and messages refused since its last accepted one gets 421 4.7.0";
     idle_commands: u64 = "idle-commands", "POSTERN_IDLE_COMMANDS", "commands", 100, 10, 10_000,
-        "after so many NOOP, RSET, VRFY, HELP, EHLO and HELO since the last accepted message each counts as an error";
+        "after so many NOOP, RSET, VRFY, HELP, EHLO, HELO and BDAT below 1 KiB since the last accepted message each is an error";
     command_time: Duration = "command-time", "POSTERN_COMMAND_TIME", "seconds", 300, 1, 3600,
         "a client that has not sent a whole command by then gets 421 4.4.2 and is closed";
     reply_time: Duration = "reply-time", "POSTERN_REPLY_TIME", "seconds", 60, 1, 3600,
         "a client that does not read our replies for so long is closed";
-    handshake_time: Duration = "handshake-time", "POSTERN_HANDSHAKE_TIME", "seconds", 10, 1, 60,
-        "a client whose TLS handshake is not over by then is closed";
     body_time: Duration = "body-time", "POSTERN_BODY_TIME", "seconds", 300, 1, 3600,
         "a client that sends nothing of its message for so long gets 421 4.4.2 and is closed";
     body_rate: u64 = "body-rate", "POSTERN_BODY_RATE", "octets a second", 500, 1, 1 << 20,
@@ -169,9 +169,7 @@ limits! {
     settings_size: u64 = "settings-size", "POSTERN_SETTINGS_SIZE", "octets", 64 << 20, 1 << 20, 1 << 30,
         "a larger settings.json is refused, and the settings in force stay";
     secret_size: u64 = "secret-size", "POSTERN_SECRET_SIZE", "octets", 1 << 20, 1 << 10, 16 << 20,
-        "a larger file under secrets/ or of a certificate is refused, and what is in force stays";
-    certificates: u64 = "certificates", "POSTERN_CERTIFICATES", "certificates", 100, 1, 10_000,
-        "further ones in the folder of --tls, by their names, are reported and not used";
+        "a larger file under secrets/ is refused, and the settings in force stay";
 }
 
 /// Why a limit cannot be used.

@@ -218,16 +218,6 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         self.places.keys()
     }
 
-    /// Which destination is at a place.
-    pub fn key(&self, place: Place) -> Option<&K> {
-        Some(&self.destinations.get(place.0)?.as_ref()?.key)
-    }
-
-    /// Whether a destination has anything to do, or is remembered.
-    pub fn knows(&self, key: &K) -> bool {
-        self.places.contains_key(key)
-    }
-
     /// Whether a destination only collects.
     pub fn suspend(&mut self, key: &K, suspended: bool) {
         if let Some(destination) = self.places.get(key).copied().and_then(|place| self.destination(place)) {

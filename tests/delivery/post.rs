@@ -159,7 +159,6 @@ impl Plan {
             limits: self.limits,
             hostname: "relay.test".into(),
             metrics: metrics.clone(),
-            problems: delivery::Problems::default(),
             shutdown,
         };
         let task = runtime.spawn(delivery::run(options));

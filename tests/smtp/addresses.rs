@@ -104,7 +104,13 @@ fn d04_parameters_carry_nothing_in() {
     answers(
         &scene,
         &[
-            ("RCPT TO:<bob@ours.test> ORCPT=rfc822;a+0Aevil", 555),
+            ("RCPT TO:<bob@ours.test> ORCPT=rfc822;a+0Aevil", 501),
+            ("RCPT TO:<bob@ours.test> ORCPT=rfc822;a+0D+0ARCPT", 501),
+            ("RCPT TO:<bob@ours.test> ORCPT=utf-8;a\\x{0A}evil", 501),
+            ("RCPT TO:<bob@ours.test> ORCPT=utf-8;a\\x{2028}evil", 501),
+            ("RCPT TO:<bob@ours.test> ORCPT=rfc822;a\nevil", 521),
+            ("MAIL FROM:<a@x.test> ENVID=a+0Aevil", 501),
+            ("MAIL FROM:<a@x.test> ENVID=a+00evil", 501),
             ("MAIL FROM:<a@x.test> AUTH=a+0Ab", 555),
             ("MAIL FROM:<a@x.test> AUTH=a\nb", 521),
             ("MAIL FROM:<a@x.test> SIZE=1\rSIZE=2", 521),
@@ -153,30 +159,76 @@ fn d07_broken_syntax_is_refused() {
             ("MAIL FROM:<a@b.test> =\"x", 501),
             ("MAIL FROM:<a@b.test> =", 501),
             ("MAIL FROM:<a@b.test> BODY=", 501),
+            ("MAIL FROM:<a@b.test> SIZE=\u{c3}", 501),
+            ("MAIL FROM:<a@b.test> SMTPUTF8 SIZE=\u{c3}", 501),
+            ("RCPT TO:<bob@ours.test> NOTIFY=", 501),
+            ("RCPT TO:<bob@ours.test> NOTIFY=NEVER,DELAY", 501),
+            ("RCPT TO:<bob@ours.test> ORCPT=rfc822", 501),
             (&many, 555),
         ],
     );
-    let mut client = scene.stranger().unwrap();
-    client.send(b"MAIL FROM:<a@b.test> SIZE=\xc3\r\n").unwrap();
-    client.expect(501).unwrap();
+    let too_many = format!("MAIL FROM:<a@b.test>{}", " A=b".repeat(1000));
+    assert_eq!(ask(&scene, &too_many).unwrap(), 500, "longer than a line");
+    for line in
+        [&b"MAIL FROM:<a@b.test> SIZE=\xc3"[..], b"MAIL FROM:<a\xc3@b.test> SMTPUTF8", b"RCPT TO:<\xe4\xbd@b.test>"]
+    {
+        let mut client = scene.stranger().unwrap();
+        client.send(&[line, b"\r\n"].concat()).unwrap();
+        client.expect(501).unwrap();
+    }
     scene.survived(0).unwrap();
 }
 
+/// Neither with SMTPUTF8 nor without.
 #[test]
 fn d08_no_spelling_of_a_name_passes_for_another() {
     let scene = Scene::open().unwrap();
-    for domain in [
-        "xn--",
-        "xn--a",
-        "xn--ours-.test",
-        "\u{43e}urs.test",
-        "\u{24de}urs.test",
-        "ou\u{ad}rs.test",
-        "ours\u{3002}test",
+    for (domain, plain, declared) in [
+        // No names at all.
+        ("xn--", 501, 501),
+        ("xn--a", 501, 501),
+        ("xn--ours-.test", 501, 501),
+        ("XN--ours-.test", 501, 501),
+        // What IDNA only maps to a name of ours is not how anyone writes it.
+        ("\u{24de}urs.test", 501, 501),
+        ("ou\u{ad}rs.test", 501, 501),
+        ("ours\u{3002}test", 501, 501),
+        ("\u{ff4f}urs.test", 501, 501),
+        ("our\u{17f}.test", 501, 501),
+        // Look-alikes are names, and others.
+        ("\u{43e}urs.test", 553, 550),
+        ("o\u{446}rs.test", 553, 550),
+        ("xn--urs-red.test", 550, 550),
+        ("\u{f6}urs.test", 553, 550),
+        ("o\u{308}urs.test", 553, 550),
+        ("OURS.TEST", 250, 250),
     ] {
-        assert_eq!(ask(&scene, &format!("RCPT TO:<bob@{domain}>")).unwrap(), 501, "{domain}");
+        assert_eq!(ask(&scene, &format!("RCPT TO:<bob@{domain}>")).unwrap(), plain, "{domain}");
+        let mut client = scene.stranger().unwrap();
+        client.say("MAIL FROM:<a@stranger.test> SMTPUTF8", 250).unwrap();
+        assert_eq!(client.ask(&format!("RCPT TO:<bob@{domain}>")).unwrap().code, declared, "{domain} with SMTPUTF8");
     }
-    answers(&scene, &[("RCPT TO:<BOB@OURS.TEST>", 250), ("RCPT TO:<bob@xn--urs-5cd.test>", 550)]);
+    scene.survived(0).unwrap();
+}
+
+/// A domain of ours with a U-label, and a recipient whose name can be composed in two ways: each pair is one.
+#[test]
+fn d08_what_is_the_same_in_unicode_is_the_same() {
+    let scene = Scene::open().unwrap();
+    let mut client = scene.stranger().unwrap();
+    client.say("MAIL FROM:<a@stranger.test> SMTPUTF8", 250).unwrap();
+    for (address, code) in [
+        ("j\u{fc}rgen@b\u{fc}cher.test", 250),
+        ("ju\u{308}rgen@bu\u{308}cher.test", 250),
+        ("J\u{dc}RGEN@B\u{dc}CHER.TEST", 250),
+        ("\"j\u{fc}rgen\"@xn--bcher-kva.test", 250),
+        ("jurgen@b\u{fc}cher.test", 550),
+        ("j\u{fc}rgen@bucher.test", 550),
+        ("j\u{fc}rgen@ours.test", 550),
+        ("postmaster@b\u{fc}cher.test", 250),
+    ] {
+        assert_eq!(client.ask(&format!("RCPT TO:<{address}>")).unwrap().code, code, "{address}");
+    }
     scene.survived(0).unwrap();
 }
 
@@ -192,9 +244,19 @@ fn d10_what_is_too_long_is_refused() {
         (domain(251), 550),
         (domain(253), 501), // 257 octets with its brackets
         (domain(255), 501),
+        (domain(256), 501),
         (domain(257), 501),
         (format!("RCPT TO:<a@{}>", ["a"; 128].join(".")), 501),
+        (format!("RCPT TO:<a@{}.test>", "a".repeat(63)), 550),
         (format!("RCPT TO:<a@{}.test>", "a".repeat(64)), 501),
+        (format!("RCPT TO:<{}@{}>", "a".repeat(64), &"a.".repeat(200)[..189]), 550), // 256 octets with its brackets
+        (format!("RCPT TO:<{}@{}>", "a".repeat(64), &"a.".repeat(200)[..191]), 501),
+        (format!("MAIL FROM:<{}@stranger.test>", "a".repeat(64)), 250),
+        (format!("MAIL FROM:<{}@stranger.test>", "a".repeat(65)), 501),
+        (format!("MAIL FROM:<{}@stranger.test> SMTPUTF8", "\u{fc}".repeat(32)), 250),
+        (format!("MAIL FROM:<{}@stranger.test> SMTPUTF8", "\u{fc}".repeat(33)), 501),
+        (format!("MAIL FROM:<\"{}\"@stranger.test>", "a".repeat(62)), 250),
+        (format!("MAIL FROM:<\"{}\"@stranger.test>", "a".repeat(63)), 501),
     ] {
         assert_eq!(ask(&scene, &line).unwrap(), code, "{line}");
     }
@@ -216,6 +278,13 @@ fn d11_what_a_client_calls_itself_is_a_name_or_nothing() {
             ("EHLO a(b) spf=pass", 501),
             ("EHLO a\0", 501),
             ("EHLO <a@b>", 501),
+            ("EHLO b\u{fc}cher.test", 501),
+            ("EHLO xn--bcher-kva.test", 250),
+            ("EHLO [IPv6:2001:db8::1]", 250),
+            ("EHLO [IPv6:x]", 501),
+            ("EHLO a\\b", 501),
+            ("EHLO a;b", 501),
+            ("EHLO \"a\"", 501),
             (&long(255), 250),
             (&long(256), 501),
             (&long(11_500), 500),
@@ -237,6 +306,15 @@ fn d_our_own_server_may_send_to_anyone_but_only_as_its_domain() {
     client.mail("bob@ours.test", &["friend@elsewhere.test"], b"Subject: a\r\n\r\nb\r\n").unwrap();
     let mails = scene.survived(1).unwrap();
     assert_eq!(mails[0].recipients, ["<friend@elsewhere.test>"]);
+}
+
+#[test]
+fn i04_an_envelope_id_has_a_limit() {
+    let scene = Scene::open().unwrap();
+    let envid = |octets: usize| format!("MAIL FROM:<a@stranger.test> ENVID={}", "a".repeat(octets));
+    let orcpt = |octets: usize| format!("RCPT TO:<bob@ours.test> ORCPT=rfc822;{}", "a".repeat(octets));
+    answers(&scene, &[(&envid(100), 250), (&envid(101), 501), (&orcpt(493), 250), (&orcpt(494), 501)]);
+    scene.survived(0).unwrap();
 }
 
 #[test]

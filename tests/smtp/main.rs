@@ -1,19 +1,16 @@
 //! SMTP as the relay speaks it to the world, over real sockets, to a real relay with a mail server behind it.
 //!
 //! - [`transcripts`]: sessions that anyone can read, in `transcripts/*.smtp`;
-//! - [`smuggling`], [`states`], [`addresses`], [`volume`], [`loops`]: the rows of the catalogue of hostile inputs, each test
+//! - [`smuggling`], [`chunks`], [`states`], [`addresses`], [`volume`], [`loops`]: the rows of the catalogue of hostile inputs, each test
 //!   named after its row;
-//! - [`tls`]: STARTTLS, implicit TLS, and certificates that change;
-//! - [`scene`]: the relay, the mail server, the bystander, and the four oracles that hold for every row;
-//!   [`secured`]: the same with certificates.
+//! - [`scene`]: the relay, the mail server, the bystander, and the four oracles that hold for every row.
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
 mod addresses;
+mod chunks;
 mod loops;
 mod scene;
-mod secured;
 mod smuggling;
 mod states;
-mod tls;
 mod transcripts;
 mod volume;

@@ -36,11 +36,12 @@ pub(crate) struct Scene {
     before: Usage,
 }
 
-/// `open.test` takes everyone, `ours.test` knows bob and a few odd ones; only [`SOURCE`] may send as `ours.test`. Both
+/// `open.test` takes everyone, `ours.test` and `bücher.test` know bob, jürgen and a few odd ones; only [`SOURCE`] may send as `ours.test`. Both
 /// are delivered to the sink.
 pub(crate) fn settings(sink: &Sink) -> Snapshot {
     let mut snapshot = relaying("open.test", sink.address());
-    let known = ["bob@ours.test", "\"odd one\"@ours.test", "\"victim@evil.test\"@ours.test"];
+    let known =
+        ["bob@ours.test", "\"odd one\"@ours.test", "\"victim@evil.test\"@ours.test", "j\u{fc}rgen@xn--bcher-kva.test"];
     let mut known: Vec<_> = known.map(str::to_owned).into();
     known.sort();
     let hop = || NextHop { preference: 10, host: "mailbox".to_owned() };
@@ -58,7 +59,7 @@ pub(crate) fn settings(sink: &Sink) -> Snapshot {
         policy: "default".to_owned(),
     };
     let mut ours = snapshot.domains[0].spec.clone();
-    ours.names = vec!["ours.test".to_owned()];
+    ours.names = vec!["ours.test".to_owned(), "xn--bcher-kva.test".to_owned()];
     (ours.inbound, ours.outbound) = (Way::Open(inbound), Some(Way::Open(outbound)));
     snapshot.domains.insert(0, Section::new("ours", "uid-of-ours", 1, ours));
     let mut mailbox = snapshot.hosts[0].spec.clone();

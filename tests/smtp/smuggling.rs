@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use crate::scene::{MESSAGE_SIZE, SMUGGLED, Scene, codes_until_closed, in_data};
 
 /// A1 to A12: each breaks the content at its first bare CR, bare LF or NUL.
-const ENDINGS: [&[u8]; 12] = [
+pub(crate) const ENDINGS: [&[u8]; 12] = [
     b"\n.\n",
     b"\n.\r",
     b"\r.\n",
@@ -111,15 +111,6 @@ fn a15_the_same_behind_a_message_that_is_too_large_already() {
     }
     taken(&scene, &filler, UNICODE, 552).unwrap();
     scene.survived(0).unwrap();
-}
-
-#[test]
-fn a17_a_bdat_inside_data_is_text() {
-    let scene = Scene::open().unwrap();
-    let mut client = scene.stranger_in_data().unwrap();
-    client.send(b"Subject: a\r\n\r\nBDAT 10 LAST\r\n0123456789\r\n.\r\nQUIT\r\n").unwrap();
-    assert_eq!(codes_until_closed(&mut client), [250, 221]);
-    scene.survived(1).unwrap();
 }
 
 /// Not a row: dots that are stuffed come out as they were, through the whole relay.

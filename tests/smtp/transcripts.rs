@@ -5,6 +5,7 @@
 //! from 127.0.0.2           connect from this address (any other than the first line of a file begins a new session)
 //! -> EHLO client.test      the client sends this line; several in a row are sent at once
 //! <- 250-relay.test        the relay answers this line; `*` stands for anything
+//! <= 250 *                 the rest of a reply of however many lines, of which this is the last
 //! closed                   the relay closes the connection
 //! mailbox <a@b.test> <c@d.test>    so far the mail server was given this: sender, recipients; each message once, in any order
 //! ```
@@ -51,6 +52,17 @@ impl Player<'_> {
             "<-" => {
                 self.flush()?;
                 let answer = self.client()?.line()?;
+                ensure!(matches(rest, &answer), "the relay says {answer:?}");
+                Ok(())
+            }
+            "<=" => {
+                self.flush()?;
+                let answer = loop {
+                    let answer = self.client()?.line()?;
+                    if answer.as_bytes().get(3) != Some(&b'-') {
+                        break answer;
+                    }
+                };
                 ensure!(matches(rest, &answer), "the relay says {answer:?}");
                 Ok(())
             }

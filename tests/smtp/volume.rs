@@ -89,7 +89,7 @@ fn e04_bad_commands_and_idle_ones_end_at_their_limits() {
     client.say("garbage", 421).unwrap();
     assert!(client.is_closed());
     let mut client = scene.stranger().unwrap();
-    client.send("NOOP\r\n".repeat(1000).as_bytes()).ok();
+    client.send("RSET\r\n".repeat(1000).as_bytes()).ok();
     let codes = codes_until_closed(&mut client);
     assert!(codes.len() <= 121 && codes.iter().rev().skip(1).all(|code| *code == 250), "{} replies", codes.len());
     scene.survived(0).unwrap();
@@ -133,7 +133,7 @@ fn e05_a_deadline_is_no_idle_timer() {
     assert_eq!(codes, [421], "octet by octet in a content");
     let mut client = scene.stranger().unwrap();
     let begun = now();
-    assert!(!flood(&mut client, &b"EHLO a\r\n".repeat(1000), 64 << 20), "replies that nobody reads");
+    assert!(!flood(&mut client, &b"HELP\r\n".repeat(1000), 64 << 20), "replies that nobody reads");
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     scene.with_new_bystander().unwrap().survived(0).unwrap();
 }

@@ -1,14 +1,11 @@
 //! An SMTP client that says and expects lines, and hides nothing: what a test sends is what goes over the wire.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 /// How long a reply may take before a test gives up. Longer than any sync on a busy disk.
@@ -17,13 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Client {
-    stream: BufReader<Stream>,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    stream: BufReader<TcpStream>,
 }
 
 /// A reply: one code, one or more lines.
@@ -82,39 +73,7 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(Stream::Plain(stream)) })
-    }
-
-    /// Begins TLS on a connection on which nothing waits to be read, and asks for the certificate of this name.
-    ///
-    /// # Errors
-    /// When the handshake fails.
-    pub fn secure(self, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
-        let session = ClientConnection::new(config.clone(), ServerName::try_from(name.to_owned())?)?;
-        let mut stream = StreamOwned::new(session, self.into_stream());
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).context("the TLS handshake")?;
-        }
-        Ok(Self { stream: BufReader::new(Stream::Tls(Box::new(stream))) })
-    }
-
-    /// Says STARTTLS, begins TLS, and says EHLO again.
-    ///
-    /// # Errors
-    /// When the server does not take it, or the handshake fails.
-    pub fn starttls(mut self, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
-        self.say("STARTTLS", 220)?;
-        let mut secured = self.secure(config, name)?;
-        secured.say("EHLO client.test", 250)?;
-        Ok(secured)
-    }
-
-    /// What TLS knows of the connection.
-    pub fn tls(&mut self) -> Option<&mut ClientConnection> {
-        match self.stream.get_mut() {
-            Stream::Plain(_) => None,
-            Stream::Tls(stream) => Some(&mut stream.conn),
-        }
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Connects, takes the greeting and says EHLO.
@@ -133,8 +92,7 @@ impl Client {
     /// # Errors
     /// When the connection is gone.
     pub fn send(&mut self, octets: &[u8]) -> Result<()> {
-        self.stream.get_mut().write_all(octets)?;
-        Ok(self.stream.get_mut().flush()?)
+        Ok(self.stream.get_mut().write_all(octets)?)
     }
 
     /// Reads one reply.
@@ -214,20 +172,17 @@ impl Client {
         matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
     }
 
-    /// The same connection in plain text, for another thread that sends while this one reads, or past TLS.
+    /// The same connection, for another thread that sends while this one reads.
     ///
     /// # Errors
     /// When there is no descriptor left.
     pub fn another_hand(&self) -> Result<Self> {
-        Self::over(self.stream.get_ref().socket().try_clone()?)
+        Ok(Self { stream: BufReader::new(self.stream.get_ref().try_clone()?) })
     }
 
     /// The socket, for what only a socket can do. What was read ahead is lost.
     pub fn into_stream(self) -> TcpStream {
-        match self.stream.into_inner() {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.sock,
-        }
+        self.stream.into_inner()
     }
 
     /// Says no more; replies can still be read.
@@ -235,40 +190,6 @@ impl Client {
     /// # Errors
     /// When the connection is gone.
     pub fn shut(&mut self) -> Result<()> {
-        Ok(self.stream.get_ref().socket().shutdown(Shutdown::Write)?)
-    }
-}
-
-impl Stream {
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => &stream.sock,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(into),
-            Self::Tls(stream) => stream.read(into),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(from),
-            Self::Tls(stream) => stream.write(from),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush(),
-        }
+        Ok(self.stream.get_mut().shutdown(Shutdown::Write)?)
     }
 }

@@ -45,6 +45,47 @@ fn compares_without_case_and_without_needless_quotes() {
 }
 
 #[test]
+fn a_local_part_in_unicode_travels_unchanged_and_compares_as_it_is_read() {
+    for text in ["jürgen@example.test", "\"jü rgen\"@example.test", "u\u{308}@example.test", "用户@example.test"] {
+        let mailbox: Mailbox = text.parse().unwrap();
+        assert_eq!((mailbox.to_string().as_str(), mailbox.is_ascii()), (text, false));
+    }
+    assert_eq!(key("JÜRGEN@example.test"), "jürgen@example.test");
+    assert_eq!(key("Ju\u{308}rgen@example.test"), "jürgen@example.test");
+    assert_eq!(key("\"jürgen\"@example.test"), "jürgen@example.test");
+    assert_eq!(key("\"JÜ rgen\"@example.test"), "\"jü rgen\"@example.test");
+    assert_ne!(key("ʝ@example.test"), key("j@example.test"));
+    assert_eq!("a@bücher.example".parse::<Mailbox>().map(|mailbox| mailbox.is_ascii()), Ok(true));
+}
+
+/// Row D8.
+#[test]
+fn a_name_in_unicode_is_kept_as_its_a_labels_and_equals_nothing_else() {
+    let name = |text: &str| text.parse::<Domain>().map(|domain| domain.as_str().to_owned());
+    for (text, kept) in [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.Example", "xn--bcher-kva.example"),
+        ("bu\u{308}cher.example", "xn--bcher-kva.example"),
+        ("XN--BCHER-KVA.bücher.example", "xn--bcher-kva.xn--bcher-kva.example"),
+        ("straße.test", "xn--strae-oqa.test"),
+        ("ΟΔΟΣ.test", "xn--pxavbq.test"),
+        ("раураl.test", "xn--l-7sba6dbr.test"),
+        ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
+    ] {
+        assert_eq!(name(text).as_deref(), Ok(kept), "{text}");
+    }
+    assert_ne!(name("раураl.test"), name("paypal.test"));
+}
+
+#[test]
+fn what_is_kept_can_be_read_back() {
+    // Its A-labels are longer than what they stand for.
+    let full = format!("{}@{}.test", "a".repeat(64), ["äbcdefghijklmnopqrstuvwxyzäbcdefghijklm"; 4].join("."));
+    assert!(full.len() + 2 <= PATH_MAX, "{}", full.len());
+    assert_eq!(full.parse::<Mailbox>(), Err(NotAnAddress::TooLong));
+}
+
+#[test]
 fn writes_an_address_literal_in_one_way() {
     let literal = |text: &str| text.parse::<Domain>().unwrap();
     assert_eq!(literal("[ipv6:2001:DB8:0:0::1]").as_str(), "[IPv6:2001:db8::1]");
@@ -73,12 +114,31 @@ fn refuses_what_is_no_mailbox() {
 #[test]
 fn refuses_a_local_part_that_is_neither_atoms_nor_quoted() {
     for local_part in [
-        ".a", "a.", "a..b", "a b", "(a)b", "a:b", "a,b", "<a", "a\\b", "a\"b\"", "\"\"", "a\u{7f}", "a\tb", "a\nb",
-        "a\rb", "a\0b", "ä", "a\u{85}b", "[a]",
+        ".a",
+        "a.",
+        "a..b",
+        "a b",
+        "(a)b",
+        "a:b",
+        "a,b",
+        "<a",
+        "a\\b",
+        "a\"b\"",
+        "\"\"",
+        "a\u{7f}",
+        "a\tb",
+        "a\nb",
+        "a\rb",
+        "a\0b",
+        "ä\u{85}b",
+        "ä\u{2028}",
+        "[ä]",
     ] {
         assert_eq!(refusal(&format!("{local_part}@example.test")), NotAnAddress::LocalPart, "{local_part:?}");
     }
-    for text in ["\"\\\"@x.test", "\"a@x.test", "\"a\nb\"@x.test", "\"a\0\"@x.test", "\"ä\"@x.test"] {
+    for text in
+        ["\"\\\"@x.test", "\"a@x.test", "\"a\nb\"@x.test", "\"a\0\"@x.test", "\"\\ä\"@x.test", "\"ä\u{85}\"@x.test"]
+    {
         assert_eq!(refusal(text), NotAnAddress::LocalPart, "{text:?}");
     }
     assert_eq!(refusal("\"a\"b@x.test"), NotAnAddress::Form);
@@ -120,8 +180,19 @@ fn refuses_a_domain_that_is_neither_a_name_nor_a_literal() {
         "XN--A.test",
         "ⓔxample.test",
         "exa\u{ad}mple.test",
-        "bücher.example",
-        "раураl.test",
+        "example\u{3002}test",
+        "example\u{ff0e}test",
+        "\u{ff45}xample.test",
+        "ﬁsh.test",
+        "bü cher.example",
+        "bücher-.example",
+        "bücher..example",
+        "bücher.example.",
+        "bücher.1",
+        "bücher.xn--a",
+        "bü\u{200d}cher.example",
+        "\u{300}a.test",
+        "ä@b.test",
         "example.test\0",
         "ex\tample.test",
     ] {
@@ -151,12 +222,14 @@ fn holds_the_limits_of_local_part_label_domain_and_path() {
 }
 
 proptest! {
-    /// Whatever is taken is printable ASCII, is read back the same from the spool, and has one key.
+    /// Whatever is taken is printable, is read back the same from the spool, and has one key.
     #[test]
-    fn what_is_taken_is_harmless(text in r#"[ -~\x00-\x1fä]{0,12}@?["\\.a-z@\[\]:]{0,12}"#) {
+    fn what_is_taken_is_harmless(text in r#"[ -~\x00-\x1fäÄ用\u{85}\u{308}\u{2028}]{0,12}@?["\\.a-z@\[\]:äÖ例\u{308}]{0,12}"#) {
         if let Ok(mailbox) = text.parse::<Mailbox>() {
             let printed = mailbox.to_string();
-            prop_assert!(printed.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            let harmless = |character: char| !character.is_control() && !['\u{2028}', '\u{2029}'].contains(&character);
+            prop_assert!(printed.chars().all(harmless));
+            prop_assert!(mailbox.domain().as_str().bytes().all(|byte| (b' '..=b'~').contains(&byte)));
             prop_assert_eq!(printed.parse::<Mailbox>(), Ok(mailbox.clone()));
             let key = mailbox.key();
             prop_assert_eq!(key.parse::<Mailbox>().map(|again| again.key()), Ok(key));

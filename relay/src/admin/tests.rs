@@ -24,7 +24,6 @@ async fn serving(change: impl FnOnce(&mut Limits)) -> Serving {
         metrics: Metrics::new(),
         spool: Arc::default(),
         smtp: Arc::default(),
-        certificates: None,
         shutdown,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

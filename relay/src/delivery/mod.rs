@@ -13,7 +13,6 @@ mod lookup;
 mod next_hop;
 mod notification;
 mod outcome;
-mod problems;
 mod record;
 mod routing;
 mod scheduler;
@@ -33,7 +32,6 @@ use crate::shutdown::Shutdown;
 use crate::spool::{Arrivals, Spool};
 use health::Health;
 pub use lookup::Exchangers;
-pub use problems::Problems;
 
 /// Answers with the settings in force.
 pub type InForce = Arc<dyn Fn() -> Arc<dyn Directory> + Send + Sync>;
@@ -57,16 +55,13 @@ pub struct Options {
     pub hostname: Arc<str>,
     /// What is counted.
     pub metrics: Metrics,
-    /// Where it says which destinations cannot be reached.
-    pub problems: Problems,
     /// At Draining nothing more is claimed and attempts are finished; at Ended they are cut off.
     pub shutdown: Shutdown,
 }
 
 /// Delivers until the shutdown. When it returns, every connection is closed and every claim is settled or returned.
 pub async fn run(options: Options) {
-    let Options { spool, arrivals, directory, lookup, exchangers, limits, hostname, metrics, problems, shutdown } =
-        options;
+    let Options { spool, arrivals, directory, lookup, exchangers, limits, hostname, metrics, shutdown } = options;
     let retry = Backoff { first: limits.retry_first, max: limits.retry_max };
     let shared = Shared {
         spool,
@@ -79,7 +74,6 @@ pub async fn run(options: Options) {
         limits,
         hostname,
         metrics,
-        problems,
         rotation: AtomicUsize::new(0),
     };
     scheduler::run(Arc::new(shared), arrivals, shutdown).await;
@@ -100,7 +94,6 @@ struct Shared {
     retry: Backoff,
     hostname: Arc<str>,
     metrics: Metrics,
-    problems: Problems,
     health: Health,
     /// Counts new connections, so that equal endpoints share them.
     rotation: AtomicUsize,

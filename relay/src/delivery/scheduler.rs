@@ -225,12 +225,7 @@ impl Scheduler {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Reached(place) => {
-                self.schedule.reached(place);
-                if let Some(key) = self.schedule.key(place) {
-                    self.shared.problems.reached(key);
-                }
-            }
+            Event::Reached(place) => self.schedule.reached(place),
             // Unless it has ended since.
             Event::Idle(place, worker) if self.workers.contains_key(&worker) => self.schedule.idle(place, worker),
             Event::Idle(..) => {}
@@ -246,7 +241,6 @@ impl Scheduler {
                 let until = self.schedule.unreachable(place, now, chance());
                 answer.send(until.map(|until| until.saturating_sub(now))).ok();
                 if until.is_some() {
-                    self.shared.problems.unreachable(key.clone(), heard.clone());
                     self.expire(place, &key, heard);
                 }
             }
@@ -292,7 +286,6 @@ impl Scheduler {
         }
         self.panicked.retain(|_, until| *until > now);
         self.schedule.sweep(monotonic());
-        self.shared.problems.keep(|key| self.schedule.knows(key));
         self.shared.health.sweep(monotonic());
         let down = i64::try_from(self.schedule.down()).unwrap_or(i64::MAX);
         self.shared.metrics.delivery().destinations_down.set(down);

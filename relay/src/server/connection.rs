@@ -7,17 +7,19 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::content::Chunks;
+use super::Server;
 use super::desk::Desk;
 use super::seats::Seat;
 use super::wire::{Buffers, Gone, Waited, Wire};
-use super::{Port, Server};
 use crate::metrics::{self, Why};
 use crate::shutdown::{Shutdown, Stage};
-use crate::smtp::body::{Decoder, Step};
 use crate::smtp::line::{Framed, Framer};
 use crate::smtp::reply::Replies;
-use crate::smtp::session::{Answer, BodyEnd, Closed, Input, Next, Question, Session};
+use crate::smtp::session::{Closed, Input, Next, Session};
 use crate::spool::Receipt;
+
+mod content;
 
 /// Replies that wait are sent when there are so many octets of them, or when no complete line is left to answer.
 const REPLIES_MAX: usize = 4 << 10;
@@ -25,16 +27,17 @@ const REPLIES_MAX: usize = 4 << 10;
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) server: Arc<Server>,
-    pub(super) port: Arc<Port>,
-    pub(super) client: IpAddr,
-    pub(super) seat: Seat,
+    server: Arc<Server>,
+    client: IpAddr,
+    seat: Seat,
     shutdown: Shutdown,
-    pub(super) wire: Wire,
+    wire: Wire,
     session: Session<Receipt>,
     framer: Framer,
     replies: Replies,
-    pub(super) desk: Desk,
+    desk: Desk,
+    /// Between two chunks of one content.
+    chunks: Option<Box<Chunks>>,
     /// When the line that is awaited must be complete.
     line_deadline: Option<Instant>,
     draining: bool,
@@ -47,7 +50,6 @@ impl Connection {
         client: SocketAddr,
         seat: Seat,
         server: Arc<Server>,
-        port: Arc<Port>,
         buffers: Arc<Buffers>,
         shutdown: Shutdown,
     ) -> io::Result<Self> {
@@ -64,11 +66,11 @@ impl Connection {
             session: Session::new(Arc::clone(&server.hostname), server.session_limits()),
             framer: Framer::new(octets(server.limits.command_line), octets(server.limits.command_line_discard)),
             replies: Replies::default(),
-            desk: Desk::new(Arc::clone(&server), Arc::clone(&port), client, local),
+            desk: Desk::new(Arc::clone(&server), client, local),
+            chunks: None,
             line_deadline: None,
             draining: false,
             server,
-            port,
         })
     }
 
@@ -86,31 +88,25 @@ impl Connection {
                 }
                 Err(Gone::Closed) => tracing::debug!(client = %self.client, "the client has closed the connection"),
                 Err(Gone::Deaf) => self.note_end(Closed::Timeout),
-                Err(Gone::Insecure) => {}
             }
         }
     }
 
     async fn talk(&mut self) -> Result<Closed, Gone> {
-        if self.port.implicit {
-            Box::pin(self.secure()).await?;
-            self.step(Input::TlsUp);
-        }
         let mut next = self.step(Input::Connected);
         loop {
             next = match next {
                 Next::Ask(serial, question) => {
-                    let ahead = question == Question::StartTls && !self.wire.octets().is_empty();
-                    let answer = match self.desk.answer(question).await {
-                        Answer::Yes if ahead => Answer::Ahead,
-                        answer => answer,
-                    };
+                    let answer = self.desk.answer(question).await;
                     self.step(Input::Answer(serial, answer))
                 }
-                Next::Body => {
-                    self.flush().await?;
-                    let input = self.body().await?.map_or(Input::Deadline, Input::Body);
+                Next::Body(framing) => {
+                    let input = self.content(framing).await?.map_or(Input::Deadline, Input::Body);
                     self.step(input)
+                }
+                Next::Skip(octets) => {
+                    let in_time = self.skip(octets).await?;
+                    self.step(if in_time { Input::Skipped } else { Input::Deadline })
                 }
                 Next::Commit => match Box::pin(self.desk.commit(self.session.hello())).await {
                     Ok(receipt) => self.step(Input::Accepted(receipt)),
@@ -118,13 +114,10 @@ impl Connection {
                 },
                 Next::Discard => {
                     self.desk.discard();
+                    self.chunks = None;
                     Next::Read
                 }
-                Next::StartTls => {
-                    self.flush().await?;
-                    Box::pin(self.secure()).await?;
-                    self.step(Input::TlsUp)
-                }
+                Next::StartTls => return Ok(Closed::Fault),
                 Next::Read | Next::Unchanged => self.command().await?,
                 Next::Close(why) => return Ok(why),
             };
@@ -141,7 +134,8 @@ impl Connection {
             let octets = self.wire.octets();
             let (consumed, next) = match self.framer.next(octets) {
                 Framed::Line(length) => {
-                    (length + 2, Some(self.session.step(Input::Line(&octets[..length]), &mut self.replies)))
+                    let input = Input::Line { line: &octets[..length], more: octets.len() > length + 2 };
+                    (length + 2, Some(self.session.step(input, &mut self.replies)))
                 }
                 Framed::TooLong(length) => (length, Some(self.step(Input::LineTooLong))),
                 Framed::Broken(why) => (0, Some(self.step(Input::LineBroken(why)))),
@@ -187,37 +181,6 @@ impl Connection {
             }
             Waited::Interrupted => Some(self.step(Input::Evicted)),
         })
-    }
-
-    /// Reads the content after DATA to its end, and keeps of it what may be kept. `None`: it came too slowly.
-    async fn body(&mut self) -> Result<Option<BodyEnd>, Gone> {
-        let limits = &self.server.limits;
-        let (began, mut progress, mut received) = (Instant::now(), Instant::now(), 0u64);
-        let mut decoder = Decoder::new(limits.body_line.saturating_sub("\r\n".len() as u64));
-        loop {
-            let octets = self.wire.octets();
-            let mut rest = octets;
-            let end = loop {
-                match decoder.next(&mut rest) {
-                    Step::Content(clean) => self.desk.write(clean).await,
-                    Step::More => break None,
-                    Step::End => break Some(self.desk.body_end(decoder.overlong())),
-                    Step::Broken(why) => break Some(BodyEnd::Broken(why)),
-                }
-            };
-            let consumed = octets.len() - rest.len();
-            self.wire.consume(consumed);
-            if end.is_some() {
-                return Ok(end);
-            }
-            received += consumed as u64;
-            let by_rate = began + limits.body_time + std::time::Duration::from_secs(received / limits.body_rate.max(1));
-            let deadline = by_rate.min(progress + limits.body_time).min(began + limits.message_time);
-            if self.wire.fill(deadline, std::future::pending()).await? != Waited::Read {
-                return Ok(None);
-            }
-            progress = Instant::now();
-        }
     }
 
     async fn flush(&mut self) -> Result<(), Gone> {

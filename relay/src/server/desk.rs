@@ -7,16 +7,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::proof::Proof;
-use super::{Port, Server};
-use crate::address::ForwardPath;
+use super::Server;
+use crate::address::{ForwardPath, Mailbox};
 use crate::config::Config;
-use crate::envelope::Envelope;
-use crate::header::{self, Protection, Trace};
+use crate::envelope::{Dsn, Envelope, RecipientDsn};
+use crate::header::{self, Protocol, Trace};
 use crate::metrics::Rule;
-use crate::policy::{Client, ContentFacts, Decision, Tls, Transaction};
+use crate::policy::{Client, ContentFacts, Decision, Transaction};
 use crate::smtp::Reply;
-use crate::smtp::command::Mail;
+use crate::smtp::command::{Body, Mail, Rcpt};
 use crate::smtp::reply::Enhanced;
 use crate::smtp::session::{Answer, BodyEnd, Hello, Offers, Question};
 use crate::spool::{Draft, HEAD_MAX, Intake, Receipt, Refused};
@@ -25,10 +24,7 @@ use crate::spool::{Draft, HEAD_MAX, Intake, Receipt, Refused};
 #[derive(Debug)]
 pub(super) struct Desk {
     server: Arc<Server>,
-    port: Arc<Port>,
     client: Client,
-    /// What TLS has shown, once it stands.
-    proof: Option<Box<Proof>>,
     open: Option<Box<Open>>,
 }
 
@@ -38,8 +34,10 @@ struct Open {
     /// Those of its MAIL, to its end.
     config: Arc<Config>,
     transaction: Transaction,
-    /// The client declared BODY=8BITMIME.
-    eight_bit: bool,
+    /// What the client declared.
+    body: Body,
+    utf8: bool,
+    dsn: Option<Box<Dsn>>,
     content: Content,
     size_max: u64,
     /// Who decided, for the line in the log.
@@ -56,18 +54,8 @@ enum Content {
 }
 
 impl Desk {
-    pub(super) fn new(server: Arc<Server>, port: Arc<Port>, client: IpAddr, local: IpAddr) -> Self {
-        Self { server, port, client: Client::plain(client, local), proof: None, open: None }
-    }
-
-    /// TLS stands.
-    pub(super) fn proven(&mut self, proof: Proof) {
-        self.client.tls = Tls::Active;
-        self.proof = Some(Box::new(proof));
-    }
-
-    fn protection(&self) -> Option<&Protection> {
-        self.proof.as_ref().map(|proof| &proof.protection)
+    pub(super) fn new(server: Arc<Server>, client: IpAddr, local: IpAddr) -> Self {
+        Self { server, client: Client { address: client, local }, open: None }
     }
 
     /// Forgets the transaction, and removes what was written of its content.
@@ -83,47 +71,42 @@ impl Desk {
             }
             Question::Hello => {
                 let size_max = self.server.live.load().rules.message_size_max(None);
-                Answer::Offers(Offers { size_max, starttls: self.port.can_secure() })
+                Answer::Offers(Offers { size_max, starttls: false, dsn: true })
             }
-            Question::StartTls if self.port.can_secure() => Answer::Yes,
             Question::StartTls => Answer::No(Reply::new(502, Enhanced(5, 5, 1), "command not implemented")),
             Question::Sender(mail) => self.sender(mail),
-            Question::Recipient(to) => self.recipient(&to),
+            Question::Recipient(rcpt) => self.recipient(rcpt),
             Question::Content => Box::pin(self.content()).await,
         }
     }
 
     fn sender(&mut self, mail: Mail) -> Answer {
         let config = self.server.live.load_full();
-        self.identify(&config);
-        let (decision, transaction) = config.rules.mail(&self.client, mail.sender, mail.size);
+        let Mail { sender, size, body, utf8, ret, envid } = mail;
+        let (decision, transaction) = config.rules.mail(&self.client, sender, size);
         if !decision.is_accepted() {
             return self.refuse(&decision, Some(&transaction), None);
         }
-        let intake = match self.server.spool.admit(mail.size) {
+        let intake = match self.server.spool.admit(size) {
             Ok(intake) => intake,
             Err(refused) => return self.refuse(&not_stored(refused), Some(&transaction), None),
         };
         let (size_max, content) = (config.rules.message_size_max(Some(&transaction)), Content::Coming(intake));
-        let (eight_bit, object) = (mail.eight_bit, decision.object);
-        self.open = Some(Box::new(Open { config, transaction, eight_bit, content, size_max, object, ended: None }));
+        let asked = ret.is_some() || envid.is_some();
+        let dsn = asked.then(|| Box::new(Dsn { envid, ret, ..Dsn::default() }));
+        let object = decision.object;
+        self.open =
+            Some(Box::new(Open { config, transaction, body, utf8, dsn, content, size_max, object, ended: None }));
         Answer::Yes
     }
 
-    /// Who the client is by these settings.
-    fn identify(&mut self, config: &Config) {
-        match &mut self.proof {
-            Some(proof) => self.client.certified = proof.hosts(&config.authorities),
-            None if self.port.can_secure() => self.client.tls = Tls::Unused,
-            None => self.client.tls = Tls::Unavailable,
-        }
-    }
-
-    fn recipient(&mut self, to: &ForwardPath) -> Answer {
+    fn recipient(&mut self, rcpt: Rcpt) -> Answer {
         let Some(mut open) = self.open.take() else { return no_transaction() };
-        let decision = open.config.rules.rcpt(&mut open.transaction, to);
-        let answer = self.decided(&decision, Some((&open.transaction, Some(to))));
+        let Rcpt { to, dsn } = rcpt;
+        let decision = open.config.rules.rcpt(&mut open.transaction, &to);
+        let answer = self.decided(&decision, Some((&open.transaction, Some(&to))));
         if decision.is_accepted() {
+            open.wishes(dsn);
             open.size_max = open.config.rules.message_size_max(Some(&open.transaction));
             open.object = decision.object.or(open.object);
         }
@@ -142,6 +125,39 @@ impl Desk {
         }
     }
 
+    /// Whether the content was declared BINARYMIME.
+    pub(super) fn is_binary(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.body == Body::Binary)
+    }
+
+    /// So many octets will come in one piece. When they cannot all be kept none of them is.
+    pub(super) fn announce(&mut self, octets: u64) {
+        let too_large = |open: &&mut Box<Open>| match &open.content {
+            Content::Coming(intake) => intake.size().saturating_add(octets) > open.size_max,
+            _ => false,
+        };
+        if let Some(open) = self.open.as_mut().filter(too_large) {
+            open.content = Content::Lost(BodyEnd::TooLarge);
+        }
+    }
+
+    /// The content cannot be taken, and this is why, unless there was a reason before.
+    pub(super) fn spoil(&mut self, why: BodyEnd) {
+        if let Some(open) = &mut self.open
+            && matches!(open.content, Content::Coming(_))
+        {
+            open.content = Content::Lost(why);
+        }
+    }
+
+    /// What became of a chunk that is not the last.
+    pub(super) fn chunk_end(&mut self) -> BodyEnd {
+        match &self.open {
+            Some(open) if matches!(open.content, Content::Coming(_)) => BodyEnd::Complete,
+            _ => self.body_end(false),
+        }
+    }
+
     /// What became of the content, now that its end is here.
     pub(super) fn body_end(&mut self, overlong: bool) -> BodyEnd {
         let Some(open) = &mut self.open else { return BodyEnd::Failed(local_error()) };
@@ -154,12 +170,12 @@ impl Desk {
         let rule = match &end {
             BodyEnd::TooLarge => "too-large",
             BodyEnd::OverlongLine => "overlong-line",
+            BodyEnd::Broken(_) => "broken-lines",
             _ => "not-stored",
         };
         self.server.metrics.server().decisions.get_or_create(&Rule { rule }).inc();
         let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
-        let tls = self.proof.as_ref().map(|proof| tracing::field::display(&proof.protection));
-        tracing::info!(client = %self.client.address, tls, %from, to, decision = rule, "message refused");
+        tracing::info!(client = %self.client.address, %from, to, decision = rule, "message refused");
         end
     }
 
@@ -197,8 +213,12 @@ impl Desk {
             hello: hello.map_or("", |hello| hello.name.as_str()),
             client: self.client.address,
             by: &self.server.hostname,
-            extended: hello.is_some_and(|hello| hello.extended),
-            tls: self.protection(),
+            protocol: match hello {
+                Some(Hello { extended: true, .. }) if open.utf8 => Protocol::Utf8Smtp,
+                Some(Hello { extended: true, .. }) => Protocol::Esmtp,
+                _ => Protocol::Smtp,
+            },
+            tls: None,
             id,
             recipient: match open.transaction.recipients.as_slice() {
                 [only] => Some(only),
@@ -207,19 +227,9 @@ impl Desk {
             now,
         });
         fields.extend_from_slice(header::separator(draft.header()));
-        let eight_bit = open.eight_bit || draft.eight_bit();
+        let envelope = open.envelope(&draft, now);
         draft.prepend(&fields);
         let size = draft.size();
-        let envelope = Envelope {
-            arrived: now,
-            sender: open.transaction.sender.clone(),
-            recipients: open.transaction.recipients.clone(),
-            origin: open.config.rules.origin(&open.transaction),
-            eight_bit,
-            binary: false,
-            utf8: false,
-            dsn: None,
-        };
         match self.server.spool.commit(draft, envelope).await {
             Ok(receipt) => {
                 self.accepted(&receipt, &open, size);
@@ -243,8 +253,7 @@ impl Desk {
         }
         let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
         let object = open.object.as_deref().unwrap_or_default();
-        let tls = self.protection().map(tracing::field::display);
-        tracing::info!(queue_id = %receipt.id(), client = %self.client.address, tls, %from, to, reply = "250 2.0.0", decision = "accepted",
+        tracing::info!(queue_id = %receipt.id(), client = %self.client.address, %from, to, reply = "250 2.0.0", decision = "accepted",
             object, size, "message accepted");
     }
 
@@ -259,13 +268,39 @@ impl Desk {
             None => String::new(),
         };
         let object = decision.object.as_deref().unwrap_or_default();
-        let tls = self.protection().map(tracing::field::display);
-        tracing::info!(client = %self.client.address, tls, from, to, %reply, decision = decision.rule, object, "refused");
+        tracing::info!(client = %self.client.address, from, to, %reply, decision = decision.rule, object, "refused");
         Answer::No(reply.clone())
     }
 
     fn refuse(&self, decision: &Decision, transaction: Option<&Transaction>, to: Option<&ForwardPath>) -> Answer {
         self.decided(decision, transaction.map(|transaction| (transaction, to)))
+    }
+}
+
+impl Open {
+    /// What was asked about the recipient that was accepted last.
+    fn wishes(&mut self, wishes: RecipientDsn) {
+        let place = self.transaction.recipients.len().checked_sub(1).and_then(|place| u32::try_from(place).ok());
+        if let Some(place) = place.filter(|_| wishes != RecipientDsn::default()) {
+            self.dsn.get_or_insert_default().recipients.insert(place, wishes);
+        }
+    }
+
+    /// Octets above 127 in a header are taken without SMTPUTF8, as the mail servers of the field do; only a client that has
+    /// said it has said what they are.
+    fn envelope(&mut self, draft: &Draft, now: Timestamp) -> Envelope {
+        let needs_utf8 =
+            || !self.transaction.sender.mailbox().is_none_or(Mailbox::is_ascii) || !draft.header().is_ascii();
+        Envelope {
+            arrived: now,
+            sender: self.transaction.sender.clone(),
+            recipients: self.transaction.recipients.clone(),
+            origin: self.config.rules.origin(&self.transaction),
+            eight_bit: self.body != Body::SevenBit || draft.eight_bit(),
+            binary: self.body == Body::Binary,
+            utf8: self.utf8 && needs_utf8(),
+            dsn: self.dsn.take(),
+        }
     }
 }
 

@@ -3,22 +3,20 @@
 //! It decides nothing: the session asks, the rules in force answer, the spool keeps. A panic in one connection ends that
 //! connection. Every wait has a deadline, and everything that a client can make grow has a limit.
 //!
-//! A client that talks before the greeting is neither delayed for it nor punished: what it sent is read after the greeting
-//! was queued, so replies are never out of order.
+//! A client that talks before the greeting is not delayed for it: what it sent is read after the greeting was queued, so
+//! replies are never out of order. But whoever goes on behind EHLO without its answer is closed, as everyone is who talks
+//! behind a command that ends a group (RFC 2920): no message can come in before its client has listened.
 
 mod connection;
 mod desk;
-mod handshake;
 mod listener;
-mod prefixed;
-mod proof;
 mod seats;
 mod wire;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use listener::{Listener, run};
+pub use listener::run;
 
 use crate::config::Live;
 use crate::limits::Limits;
@@ -26,9 +24,8 @@ use crate::metrics::Metrics;
 use crate::queue_id::QueueId;
 use crate::smtp::session::{self, Stored};
 use crate::spool::{Receipt, Spool};
-use crate::tls::Acceptor;
 
-/// What all connections share.
+/// What all connections of one listener share.
 pub struct Server {
     /// What we call ourselves, in the greeting and in Received.
     pub hostname: Arc<str>,
@@ -48,25 +45,10 @@ impl fmt::Debug for Server {
     }
 }
 
-/// What the connections of one listener share.
-#[derive(Debug)]
-struct Port {
-    /// Absent: there are no certificates, and never will be.
-    acceptor: Option<Acceptor>,
-    /// TLS comes before anything else.
-    implicit: bool,
-}
-
-impl Port {
-    fn can_secure(&self) -> bool {
-        self.acceptor.as_ref().is_some_and(Acceptor::is_ready)
-    }
-}
-
 impl Server {
     fn session_limits(&self) -> session::Limits {
-        let Limits { errors, refusals, idle_commands, .. } = self.limits;
-        session::Limits { errors, refusals, idle_commands }
+        let Limits { errors, refusals, idle_commands, chunk, .. } = self.limits;
+        session::Limits { errors, refusals, idle_commands, chunk }
     }
 }
 

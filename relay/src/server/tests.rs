@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::config::{Config, Secrets, build};
+use crate::envelope::{Envelope, Notify, OriginalRecipient, Outcome, Remote, Return};
 use crate::shutdown::{Stage, Trigger, channel};
 use crate::spool::{Arrivals, Options};
 
@@ -90,8 +91,7 @@ impl Rig {
             limits,
             metrics: metrics.clone(),
         };
-        let listener = Listener { socket: listener, acceptor: None, implicit: false };
-        let running = tokio::spawn(run(vec![listener], server, shutdown));
+        let running = tokio::spawn(run(listener, server, shutdown));
         Self { address, live, spool, arrivals, trigger, metrics, running, _folder: folder }
     }
 
@@ -108,13 +108,21 @@ impl Rig {
 
     /// What the spool holds, octet by octet.
     async fn content(&mut self) -> Vec<u8> {
+        self.stored().await.1
+    }
+
+    /// The next message of the spool, envelope and content.
+    async fn stored(&mut self) -> (Envelope, Vec<u8>) {
         let id = self.arrivals.next().await.unwrap().id;
         let claim = self.spool.claim(id, &[0]).await.unwrap();
         let (mut content, mut all) = (claim.content().await.unwrap(), Vec::new());
         while let Some(piece) = content.next().await.unwrap() {
             all.extend_from_slice(&piece);
         }
-        all
+        let envelope = claim.envelope().clone();
+        let taken = Remote { server: "mailbox".into(), reply: "250 taken".into(), status: "2.0.0".into() };
+        self.spool.settle(claim, vec![Outcome::Delivered(taken)]).await; // or it would come back
+        (envelope, all)
     }
 }
 
@@ -281,8 +289,8 @@ async fn too_large_a_message_is_read_to_its_end_and_the_session_goes_on() {
     client.say("DATA", "354").await;
     client.send(&line.repeat(99)).await;
     client.say(".", "250 2.0.0").await;
-    assert!(rig.content().await.len() > 99_000);
     assert_eq!(rig.spool.queue().len(), 1);
+    assert!(rig.content().await.len() > 99_000);
 }
 
 #[tokio::test]
@@ -308,4 +316,81 @@ async fn half_a_message_leaves_nothing() {
     client.0.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"");
     assert!(rig.spool.queue().is_empty());
+}
+
+/// A message of one recipient, by BDAT; what the spool has of it, content from the Subject on.
+async fn chunked(rig: &mut Rig, mail: &str, rcpt: &str, chunks: &[&[u8]]) -> (Envelope, Vec<u8>) {
+    let mut client = rig.client().await;
+    client.say(mail, "250").await;
+    client.say(rcpt, "250").await;
+    for (place, chunk) in chunks.iter().enumerate() {
+        let last = if place + 1 == chunks.len() { " LAST" } else { "" };
+        client.send(format!("BDAT {}{last}\r\n", chunk.len()).as_bytes()).await;
+        client.send(chunk).await;
+        let reply = client.reply().await;
+        assert!(reply.starts_with("250 2.0.0"), "{reply}");
+    }
+    let (envelope, content) = rig.stored().await;
+    let subject = content.windows(7).position(|window| window == b"Subject").unwrap();
+    (envelope, content[subject..].to_vec())
+}
+
+#[tokio::test]
+async fn chunks_are_kept_octet_by_octet_and_declared_binary_ones_whatever_they_hold() {
+    let mut rig = Rig::start(&[]).await;
+    let (mail, rcpt) = ("MAIL FROM:<a@client.test>", "RCPT TO:<b@ours.test>");
+    let lines: &[&[u8]] = &[b"Subject: a\r\n\r", b"\n.\r\n..", b"", b"\r\nno line end"];
+    let (envelope, content) = chunked(&mut rig, mail, rcpt, lines).await;
+    assert_eq!(content, lines.concat());
+    assert_eq!((envelope.eight_bit, envelope.binary, envelope.utf8), (false, false, false));
+
+    let binary: &[&[u8]] = &[b"Subject: a\r\n\r\n\n.\n\0\r", b"\xff\r.\r\n.\r\n\r"];
+    let (envelope, content) = chunked(&mut rig, &format!("{mail} BODY=BINARYMIME"), rcpt, binary).await;
+    assert_eq!(content, binary.concat());
+    assert_eq!((envelope.eight_bit, envelope.binary), (true, true));
+
+    let large: Vec<u8> = b"Subject: a\r\n\r\n".iter().copied().chain((0..=u8::MAX).cycle().take(90_000)).collect();
+    let (_, content) = chunked(&mut rig, &format!("{mail} BODY=BINARYMIME"), rcpt, &[&large]).await;
+    assert!(content == large);
+}
+
+#[tokio::test]
+async fn utf8_is_needed_when_it_was_declared_and_the_header_or_the_sender_has_it() {
+    let mut rig = Rig::start(&[]).await;
+    let (ascii, utf8) = (&b"Subject: a\r\n\r\n\xc3\xbc"[..], "Subject: \u{fc}\r\n\r\n".as_bytes());
+    for (mail, rcpt, content, needed) in [
+        ("MAIL FROM:<a@client.test>", "RCPT TO:<b@ours.test>", utf8, false),
+        ("MAIL FROM:<a@client.test> SMTPUTF8", "RCPT TO:<b@ours.test>", ascii, false),
+        ("MAIL FROM:<a@client.test> SMTPUTF8", "RCPT TO:<b@ours.test>", utf8, true),
+        ("MAIL FROM:<\u{fc}@client.test> SMTPUTF8", "RCPT TO:<b@ours.test>", ascii, true),
+        ("MAIL FROM:<a@\u{fc}.test> SMTPUTF8", "RCPT TO:<b@ours.test>", ascii, false),
+        ("MAIL FROM:<a@client.test> SMTPUTF8", "RCPT TO:<\u{fc}@ours.test>", ascii, false),
+    ] {
+        let (envelope, kept) = chunked(&mut rig, mail, rcpt, &[content]).await;
+        assert_eq!((envelope.utf8, envelope.eight_bit), (needed, true), "{mail} {rcpt}");
+        assert_eq!(kept, content);
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_about_notifications_stands_in_the_envelope() {
+    let mut rig = Rig::start(&[]).await;
+    let mut client = rig.client().await;
+    client.say("MAIL FROM:<a@client.test> RET=HDRS ENVID=a+2Bb", "250").await;
+    client.say("RCPT TO:<plain@ours.test>", "250").await;
+    client.say("RCPT TO:<x@other.test> NOTIFY=NEVER", "550").await;
+    client.say("RCPT TO:<b@ours.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c+20d@x.test", "250").await;
+    client.say("DATA", "354").await;
+    client.say("a: b\r\n.", "250").await;
+    let dsn = rig.stored().await.0.dsn.unwrap();
+    assert_eq!((dsn.envid.as_deref(), dsn.ret), (Some("a+b"), Some(Return::Headers)));
+    assert_eq!(dsn.recipients.keys().collect::<Vec<_>>(), [&1]);
+    assert_eq!(dsn.recipients[&1].notify, Some(Notify { success: true, failure: false, delay: true }));
+    let original = OriginalRecipient { kind: "rfc822".into(), address: "c d@x.test".into() };
+    assert_eq!(dsn.recipients[&1].original, Some(original));
+    client.say("MAIL FROM:<a@client.test>", "250").await;
+    client.say("RCPT TO:<b@ours.test>", "250").await;
+    client.say("DATA", "354").await;
+    client.say("a: b\r\n.", "250").await;
+    assert_eq!(rig.stored().await.0.dsn, None);
 }

@@ -3,8 +3,10 @@
 //! Nothing here awaits, reads a clock or opens a file: bytes and answers go in, replies and questions come out.
 
 pub mod body;
+pub mod chunk;
 pub mod command;
 pub mod line;
+mod parameters;
 pub mod reply;
 pub mod session;
 pub mod turn;

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::address::is_text_outside_ascii;
+
 /// The longest line of a reply, without CRLF (RFC 5321, section 4.5.3.1.5, has 512 with it). A longer text is cut.
 const LINE_MAX: usize = 510;
 
@@ -37,8 +39,9 @@ impl Reply {
         self.code < 400
     }
 
-    /// As it goes over the wire. Whatever the text is made of, no octet of it ends a line or leaves ASCII.
-    fn write(&self, out: &mut Vec<u8>) {
+    /// As it goes over the wire. Whatever the text is made of, nothing in it ends a line, and it leaves ASCII only for a
+    /// client that has said SMTPUTF8 (RFC 6531, section 3.7.4.1).
+    fn write(&self, utf8: bool, out: &mut Vec<u8>) {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
             let start = out.len();
@@ -47,10 +50,27 @@ impl Reply {
             if let Some(enhanced) = self.enhanced {
                 out.extend_from_slice(format!("{enhanced} ").as_bytes());
             }
-            out.extend(line.bytes().map(|byte| if matches!(byte, b' '..=b'~') { byte } else { b'?' }));
-            out.truncate(start + LINE_MAX);
+            match utf8 && !line.is_ascii() {
+                true => write_utf8(line, start + LINE_MAX, out),
+                false => {
+                    out.extend(line.bytes().map(|byte| if matches!(byte, b' '..=b'~') { byte } else { b'?' }));
+                    out.truncate(start + LINE_MAX);
+                }
+            }
             out.extend_from_slice(b"\r\n");
         }
+    }
+}
+
+/// Whole characters of a line, until `out` has `max` octets.
+fn write_utf8(line: &str, max: usize, out: &mut Vec<u8>) {
+    for character in line.chars() {
+        let harmless = matches!(character, ' '..='~') || is_text_outside_ascii(character);
+        let character = if harmless { character } else { '?' };
+        if out.len() + character.len_utf8() > max {
+            return;
+        }
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     }
 }
 
@@ -73,23 +93,31 @@ impl fmt::Display for Enhanced {
 
 /// Replies that wait to be sent, in order, as octets.
 #[derive(Debug, Default)]
-pub struct Replies(Vec<u8>);
+pub struct Replies {
+    octets: Vec<u8>,
+    utf8: bool,
+}
 
 impl Replies {
+    /// Whether those that come may be in UTF-8.
+    pub fn speak_utf8(&mut self, utf8: bool) {
+        self.utf8 = utf8;
+    }
+
     /// Adds one.
     pub fn push(&mut self, reply: &Reply) {
-        reply.write(&mut self.0);
+        reply.write(self.utf8, &mut self.octets);
     }
 
     /// What is to be sent.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.octets
     }
 
     /// Forgets what was sent. The memory is kept only when it is small.
     pub fn clear(&mut self) {
-        self.0.clear();
-        self.0.shrink_to(512);
+        self.octets.clear();
+        self.octets.shrink_to(512);
     }
 }
 
@@ -111,6 +139,21 @@ mod tests {
             "550-5.1.1 no\r\n550 5.1.1 such user\r\n"
         );
         assert_eq!(Reply::new(550, Enhanced(5, 1, 1), "no\nsuch user").to_string(), "550 5.1.1 no such user");
+    }
+
+    #[test]
+    fn utf8_is_spoken_only_to_whom_it_may_be_and_cut_between_characters() {
+        let mut replies = Replies::default();
+        for utf8 in [true, false] {
+            replies.speak_utf8(utf8);
+            replies.push(&Reply::plain(550, "\u{fc}\u{85}\u{2028}\r\u{4f60}"));
+        }
+        assert_eq!(replies.as_bytes(), "550 \u{fc}???\u{4f60}\r\n550 ???????????\r\n".as_bytes());
+        replies.clear();
+        replies.speak_utf8(true);
+        replies.push(&Reply::plain(550, "\u{4f60}".repeat(1000)));
+        let line = std::str::from_utf8(replies.as_bytes()).unwrap();
+        assert!(line.len() <= 512 && line.len() > 506, "{}", line.len());
     }
 
     #[test]

@@ -4,18 +4,20 @@
 //! answer names its question by serial, so that a late one is recognised. It says `250` to a content only when it is given
 //! a receipt; in the relay the receipt's type is the spool's, which nothing else can make.
 //!
+//! A client that goes on talking behind a command whose answer it must await (RFC 2920) is out of step, and closed.
+//!
 //! After [`Next::Close`] nothing but another `Close` ever comes out.
 
+mod content;
 mod starttls;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::command::{self, Command, HeloName, Mail, Malformed};
+use super::command::{self, Body, Command, HeloName, Mail, Malformed, Rcpt};
+use super::line;
 use super::reply::{Enhanced, Replies, Reply};
-pub use super::turn::{Answer, BodyEnd, Closed, Input, Next, Offers, Question, Serial, Stored};
-use super::{body, line};
-use crate::address::ForwardPath;
+pub use super::turn::{Answer, BodyEnd, Closed, Framing, Input, Next, Offers, Question, Serial, Stored};
 
 /// How much a client may do wrong in one session.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +26,11 @@ pub struct Limits {
     pub errors: u64,
     /// Senders, recipients and contents that were refused. The next is answered 421. An accepted message resets it.
     pub refusals: u64,
-    /// Commands that carry no mail on (NOOP, RSET, VRFY, HELP, HELO, EHLO). Each further one counts as an error. An accepted
-    /// message resets it.
+    /// Commands that carry no mail on (NOOP, RSET, VRFY, HELP, HELO, EHLO, a BDAT of next to nothing). Each further one counts
+    /// as an error. An accepted message resets it.
     pub idle_commands: u64,
+    /// Octets of one BDAT. A larger one is not read.
+    pub chunk: u64,
 }
 
 /// How the client introduced itself.
@@ -50,6 +54,8 @@ pub struct Session<R> {
     errors: u64,
     refusals: u64,
     idle_commands: u64,
+    /// The client has said SMTPUTF8 with the MAIL that is being answered, or with that of the open transaction.
+    utf8: bool,
     draining: bool,
     /// By TLS.
     secured: bool,
@@ -60,6 +66,10 @@ pub struct Session<R> {
 struct Transaction {
     attempted: u64,
     accepted: u64,
+    /// Its content is BINARYMIME.
+    binary: bool,
+    /// A part of its content has come by BDAT.
+    chunked: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +77,9 @@ enum Phase {
     New,
     Commands,
     Asked(Asked),
-    Body,
+    Body(Framing),
+    /// With what the client is told behind what is thrown away.
+    Skip(Reply),
     Commit,
     Handshake,
     Closed(Closed),
@@ -78,7 +90,7 @@ enum Asked {
     Client,
     Hello(Hello),
     StartTls,
-    Sender,
+    Sender { binary: bool },
     Recipient,
     Content,
 }
@@ -96,6 +108,7 @@ impl<R: Stored> Session<R> {
             errors: 0,
             refusals: 0,
             idle_commands: 0,
+            utf8: false,
             draining: false,
             secured: false,
             proof: PhantomData,
@@ -114,6 +127,7 @@ impl<R: Stored> Session<R> {
 
     /// Takes one input, adds replies to `out`, and says what is next.
     pub fn step(&mut self, input: Input<'_, R>, out: &mut Replies) -> Next {
+        out.speak_utf8(self.utf8);
         match (&self.phase, input) {
             (Phase::Closed(why), _) => Next::Close(*why),
             (_, Input::Deadline) => {
@@ -127,7 +141,7 @@ impl<R: Stored> Session<R> {
             (_, Input::Draining) => self.drain(out),
             (Phase::New, Input::Connected) => self.ask(Asked::Client, Question::Client),
             (Phase::New | Phase::Handshake, Input::TlsUp) => self.tls_up(out),
-            (Phase::Commands, Input::Line(line)) => self.line(line, out),
+            (Phase::Commands, Input::Line { line, more }) => self.line(line, more, out),
             (Phase::Commands, Input::LineTooLong) => {
                 self.error(Reply::new(500, Enhanced(5, 5, 2), "line too long"), out)
             }
@@ -136,36 +150,42 @@ impl<R: Stored> Session<R> {
                 self.answered(answer, out)
             }
             (_, Input::Answer(..)) => Next::Unchanged, // to a question that is not open any more
-            (Phase::Body, Input::Body(end)) => self.body(end, out),
+            (Phase::Body(framing), Input::Body(end)) => self.body(*framing, end, out),
+            (Phase::Skip(reply), Input::Skipped) => self.refused(reply.clone(), out),
             (Phase::Commit, Input::Accepted(receipt)) => self.accepted(&receipt, out),
             (Phase::Commit, Input::Refused(reply)) => self.refused(reply, out),
             _ => self.fault(out),
         }
     }
 
-    fn line(&mut self, line: &[u8], out: &mut Replies) -> Next {
-        match command::parse(line) {
+    fn line(&mut self, line: &[u8], more: bool, out: &mut Replies) -> Next {
+        match command::parse(line, self.utf8) {
+            Ok(command) if more && command.ends_group() => self.out_of_step(out),
             Ok(Command::Mail(mail)) => self.mail(mail, out),
-            Ok(Command::Rcpt(path)) => self.rcpt(path, out),
+            Ok(Command::Rcpt(rcpt)) => self.rcpt(rcpt, out),
             Ok(Command::Data) => self.data(out),
             Ok(Command::StartTls) => self.starttls(out),
+            Ok(Command::Bdat { bytes, last }) => self.bdat(bytes, last, out),
             Ok(Command::Quit) => {
                 self.close(Closed::Quit, Reply::new(221, Enhanced(2, 0, 0), "closing the connection"), out)
             }
             Ok(idle) => self.idle(idle, out),
-            Err(malformed @ Malformed::OtherProtocol) => self.close(Closed::Protocol, malformed.reply(), out),
+            Err(malformed @ (Malformed::OtherProtocol | Malformed::Chunk)) => {
+                self.close(Closed::Protocol, malformed.reply(), out)
+            }
             Err(malformed) => self.error(malformed.reply(), out),
         }
     }
 
+    fn out_of_step(&mut self, out: &mut Replies) -> Next {
+        let text = "more commands came behind one whose answer must be awaited; closing";
+        self.close(Closed::Protocol, Reply::new(554, Enhanced(5, 5, 0), text), out)
+    }
+
     /// The commands that carry no mail on, at any time.
     fn idle(&mut self, command: Command, out: &mut Replies) -> Next {
-        self.idle_commands += 1;
-        if self.idle_commands > self.limits.idle_commands {
-            self.errors += 1;
-            if self.errors > self.limits.errors {
-                return self.too_many(out);
-            }
+        if !self.may_idle() {
+            return self.too_many(out);
         }
         let reply = match command {
             Command::Ehlo(name) => return self.hello_from(Hello { name, extended: true }),
@@ -182,6 +202,13 @@ impl<R: Stored> Session<R> {
         self.ready(out)
     }
 
+    /// Counts a command that carries no mail on; false when that was one too many.
+    fn may_idle(&mut self) -> bool {
+        self.idle_commands += 1;
+        self.errors += u64::from(self.idle_commands > self.limits.idle_commands);
+        self.errors <= self.limits.errors
+    }
+
     fn hello_from(&mut self, hello: Hello) -> Next {
         self.ask(Asked::Hello(hello), Question::Hello)
     }
@@ -190,33 +217,22 @@ impl<R: Stored> Session<R> {
         match (&self.hello, &self.transaction) {
             (None, _) => self.error(Reply::new(503, Enhanced(5, 5, 1), "send EHLO first"), out),
             (_, Some(_)) => self.error(Reply::new(503, Enhanced(5, 5, 1), "a transaction is open; RSET ends it"), out),
-            (Some(_), None) => self.ask(Asked::Sender, Question::Sender(mail)),
+            (Some(_), None) => {
+                self.utf8 = mail.utf8;
+                self.ask(Asked::Sender { binary: mail.body == Body::Binary }, Question::Sender(mail))
+            }
         }
     }
 
-    fn rcpt(&mut self, path: ForwardPath, out: &mut Replies) -> Next {
+    fn rcpt(&mut self, rcpt: Rcpt, out: &mut Replies) -> Next {
         match &mut self.transaction {
             None => self.error(Reply::new(503, Enhanced(5, 5, 1), "send MAIL first"), out),
+            Some(Transaction { chunked: true, .. }) => {
+                self.error(Reply::new(503, Enhanced(5, 5, 1), "the content has begun; go on with BDAT, or RSET"), out)
+            }
             Some(transaction) => {
                 transaction.attempted += 1;
-                self.ask(Asked::Recipient, Question::Recipient(path))
-            }
-        }
-    }
-
-    fn data(&mut self, out: &mut Replies) -> Next {
-        match &self.transaction {
-            None => self.error(Reply::new(503, Enhanced(5, 5, 1), "send MAIL first"), out),
-            Some(Transaction { attempted: 0, .. }) => {
-                self.error(Reply::new(503, Enhanced(5, 5, 1), "send RCPT first"), out)
-            }
-            Some(Transaction { accepted: 0, .. }) => {
-                self.error(Reply::new(554, Enhanced(5, 5, 1), "no valid recipients"), out)
-            }
-            Some(_) => {
-                out.push(&Reply::plain(354, "end with <CRLF>.<CRLF>"));
-                self.phase = Phase::Body;
-                Next::Body
+                self.ask(Asked::Recipient, Question::Recipient(rcpt))
             }
         }
     }
@@ -239,8 +255,8 @@ impl<R: Stored> Session<R> {
             (Asked::Client, Answer::No(reply)) => self.close(Closed::Blocked, reply, out),
             (Asked::Hello(hello), Answer::Offers(offers)) => self.greet(hello, offers, out),
             (Asked::StartTls, answer) => self.may_start_tls(answer, out),
-            (Asked::Sender, Answer::Yes) => {
-                self.transaction = Some(Transaction::default());
+            (Asked::Sender { binary }, Answer::Yes) => {
+                self.transaction = Some(Transaction { binary, ..Transaction::default() });
                 out.push(&Reply::new(250, Enhanced(2, 1, 0), "sender ok"));
                 self.ready(out)
             }
@@ -255,7 +271,7 @@ impl<R: Stored> Session<R> {
                 self.phase = Phase::Commit;
                 Next::Commit
             }
-            (Asked::Sender | Asked::Recipient, Answer::No(reply)) => self.refusal(reply, out),
+            (Asked::Sender { .. } | Asked::Recipient, Answer::No(reply)) => self.refusal(reply, out),
             (Asked::Content, Answer::No(reply)) => self.refused(reply, out),
             _ => self.fault(out),
         }
@@ -263,53 +279,18 @@ impl<R: Stored> Session<R> {
 
     /// EHLO and HELO end an open transaction (RFC 5321, section 4.1.4).
     fn greet(&mut self, hello: Hello, offers: Offers, out: &mut Replies) -> Next {
-        let Offers { size_max, starttls } = offers;
+        let Offers { size_max, starttls, dsn } = offers;
+        let dsn = if dsn { "\nDSN" } else { "" };
         let starttls = if starttls && !self.secured { "\nSTARTTLS" } else { "" };
         let extensions = match hello.extended {
-            true => format!("\nSIZE {size_max}\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES{starttls}"),
+            true => format!(
+                "\nPIPELINING\nSIZE {size_max}\n8BITMIME\nBINARYMIME\nCHUNKING\nSMTPUTF8{dsn}\nENHANCEDSTATUSCODES{starttls}"
+            ),
             false => String::new(),
         };
         out.push(&Reply::plain(250, format!("{}{extensions}", self.hostname)));
         self.hello = Some(hello);
         self.end_transaction(out)
-    }
-
-    fn body(&mut self, end: BodyEnd, out: &mut Replies) -> Next {
-        match end {
-            BodyEnd::Complete => self.ask(Asked::Content, Question::Content),
-            BodyEnd::TooLarge => self.refused(Reply::new(552, Enhanced(5, 3, 4), "message too large"), out),
-            BodyEnd::OverlongLine => {
-                self.refused(Reply::new(554, Enhanced(5, 6, 0), "a line of the message is too long"), out)
-            }
-            BodyEnd::Failed(reply) => self.refused(reply, out),
-            BodyEnd::Broken(why) => {
-                let what = match why {
-                    body::Broken::BareCr => "a CR without LF",
-                    body::Broken::BareLf => "an LF without CR",
-                    body::Broken::Nul => "a NUL",
-                };
-                self.close(
-                    Closed::Protocol,
-                    Reply::new(521, Enhanced(5, 5, 2), format!("the message holds {what}; refused, closing")),
-                    out,
-                )
-            }
-        }
-    }
-
-    fn accepted(&mut self, receipt: &R, out: &mut Replies) -> Next {
-        (self.errors, self.refusals, self.idle_commands) = (0, 0, 0);
-        out.push(&Reply::new(250, Enhanced(2, 0, 0), format!("queued as {}", receipt.id())));
-        self.end_transaction(out)
-    }
-
-    /// A message was refused: its transaction is over.
-    fn refused(&mut self, reply: Reply, out: &mut Replies) -> Next {
-        self.transaction = None;
-        match self.refusal(reply, out) {
-            Next::Read => Next::Discard,
-            next => next,
-        }
     }
 
     fn refusal(&mut self, reply: Reply, out: &mut Replies) -> Next {
@@ -345,6 +326,7 @@ impl<R: Stored> Session<R> {
     /// Ready for a line, unless the relay is stopping and nothing is open.
     fn ready(&mut self, out: &mut Replies) -> Next {
         self.phase = Phase::Commands;
+        self.utf8 &= self.transaction.is_some();
         match self.draining && self.transaction.is_none() {
             true => self.close(Closed::Draining, Reply::new(421, Enhanced(4, 3, 2), "shutting down"), out),
             false => Next::Read,

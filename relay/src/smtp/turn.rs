@@ -1,9 +1,8 @@
 //! What a [`super::session::Session`] is told, and what it says is next: the seam between protocol and driver.
 
-use super::command::Mail;
+use super::command::{Mail, Rcpt};
 use super::reply::Reply;
 use super::{body, line};
-use crate::address::ForwardPath;
 use crate::queue_id::QueueId;
 
 /// Which question is meant.
@@ -17,16 +16,23 @@ pub enum Input<'a, R> {
     Connected,
     /// The connection is protected by TLS from here on: after [`Next::StartTls`], or before anything else was said.
     TlsUp,
-    /// A line, without its CRLF.
-    Line(&'a [u8]),
+    /// A line.
+    Line {
+        /// Without its CRLF.
+        line: &'a [u8],
+        /// Whether the client has said more behind it already.
+        more: bool,
+    },
     /// A line that was too long, and was not kept.
     LineTooLong,
     /// What came is no line, and there is no way to find the next one.
     LineBroken(line::Broken),
     /// The answer to a question.
     Answer(Serial, Answer),
-    /// The content after DATA is over.
+    /// The content after DATA is over, or the chunk after BDAT.
     Body(BodyEnd),
+    /// What had to be thrown away has been.
+    Skipped,
     /// The message is safe.
     Accepted(R),
     /// The message could not be made safe.
@@ -39,7 +45,21 @@ pub enum Input<'a, R> {
     Evicted,
 }
 
-/// How the content after DATA ended.
+/// How content is told from commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// After DATA: a dot on a line of its own ends it, and dots are stuffed (RFC 5321, section 4.5.2).
+    Dot,
+    /// After BDAT: so many octets (RFC 3030).
+    Chunk {
+        /// Of this chunk.
+        bytes: u64,
+        /// The message ends with it.
+        last: bool,
+    },
+}
+
+/// How content ended: after DATA all of it, after BDAT one chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyEnd {
     /// At its true end, and all of it was kept.
@@ -50,7 +70,7 @@ pub enum BodyEnd {
     OverlongLine,
     /// At its true end, but it could not be kept.
     Failed(Reply),
-    /// It is broken, and its end cannot be known.
+    /// It is broken. After DATA its end cannot be known; a chunk was read to its end.
     Broken(body::Broken),
 }
 
@@ -61,8 +81,10 @@ pub enum Next {
     Read,
     /// Answer a question; nothing else until then, but for a deadline or draining.
     Ask(Serial, Question),
-    /// Send the replies, then read the content and tell how it ended.
-    Body,
+    /// Send the replies, then read the content and tell how it ended. A chunk's replies may wait until more must be read.
+    Body(Framing),
+    /// Read so many octets, keep none of them, and tell when it is done.
+    Skip(u64),
     /// Send the replies, then let the client begin TLS, and tell when it stands. Otherwise the connection is over.
     StartTls,
     /// Make the message safe, and tell whether it is.
@@ -108,7 +130,7 @@ pub enum Question {
     /// May this sender send? A `Yes` opens a transaction.
     Sender(Mail),
     /// Is this recipient taken?
-    Recipient(ForwardPath),
+    Recipient(Rcpt),
     /// Is the content taken, which has come completely?
     Content,
 }
@@ -133,6 +155,8 @@ pub struct Offers {
     pub size_max: u64,
     /// STARTTLS (RFC 3207): there is a certificate.
     pub starttls: bool,
+    /// Whether what a client asks about notifications will be answered (DSN, RFC 3461).
+    pub dsn: bool,
 }
 
 /// Proof that a message is safe.

@@ -17,7 +17,7 @@ use postern_relay::smtp::body::{Decoder, Step};
 use postern_relay::smtp::line::{Framed, Framer};
 use postern_relay::smtp::reply::{Enhanced, Replies, Reply};
 use postern_relay::smtp::session::{Limits, Session};
-use postern_relay::smtp::turn::{Answer, BodyEnd, Input, Next, Offers, Question, Stored};
+use postern_relay::smtp::turn::{Answer, BodyEnd, Framing, Input, Next, Offers, Question, Stored};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -27,7 +27,7 @@ const MESSAGE_SIZE_MAX: u64 = postern_wire::limits::MESSAGE_SIZE.max;
 /// Octets of a command line, and of a line that is read and refused.
 const LINE_MAX: (usize, usize) = (2048, 64 << 10);
 /// What a relay may do wrong; it is ours, so this is only a net.
-const LIMITS: Limits = Limits { errors: 20, refusals: 10_000, idle_commands: 1000 };
+const LIMITS: Limits = Limits { errors: 20, refusals: 10_000, idle_commands: 1000, chunk: MESSAGE_SIZE_MAX };
 
 /// What the sink does with what it gets.
 #[derive(Debug)]
@@ -116,9 +116,17 @@ impl Connection {
                     let answer = self.answer(question);
                     session.step(Input::Answer(serial, answer), &mut self.replies)
                 }
-                Next::Body => {
+                Next::Body(Framing::Dot) => {
                     let end = self.body().await?;
                     session.step(Input::Body(end), &mut self.replies)
+                }
+                Next::Body(Framing::Chunk { bytes, .. }) => {
+                    self.chunk(bytes, true).await?;
+                    session.step(Input::Body(BodyEnd::Complete), &mut self.replies)
+                }
+                Next::Skip(bytes) => {
+                    self.chunk(bytes, false).await?;
+                    session.step(Input::Skipped, &mut self.replies)
                 }
                 Next::Commit => match self.keep() {
                     Ok(kept) => session.step(Input::Accepted(kept), &mut self.replies),
@@ -140,20 +148,22 @@ impl Connection {
     fn answer(&mut self, question: Question) -> Answer {
         match question {
             Question::Client | Question::Content => Answer::Yes,
-            Question::Hello => Answer::Offers(Offers { size_max: MESSAGE_SIZE_MAX, starttls: false }),
+            Question::Hello => Answer::Offers(Offers { size_max: MESSAGE_SIZE_MAX, starttls: false, dsn: false }),
             Question::StartTls => Answer::No(Reply::new(502, Enhanced(5, 5, 1), "command not implemented")),
             Question::Sender(mail) => {
                 self.sender = Some(mail.sender);
                 Answer::Yes
             }
-            Question::Recipient(ForwardPath::Mailbox(mailbox)) if self.sink.refused.contains(&mailbox.key()) => {
-                let text = format!("<{mailbox}>: mailbox unavailable (refused by --sink-refuse)");
-                Answer::No(Reply::new(550, Enhanced(5, 2, 1), text))
-            }
-            Question::Recipient(path) => {
-                self.recipients.push(path);
-                Answer::Yes
-            }
+            Question::Recipient(rcpt) => match rcpt.to {
+                ForwardPath::Mailbox(mailbox) if self.sink.refused.contains(&mailbox.key()) => {
+                    let text = format!("<{mailbox}>: mailbox unavailable (refused by --sink-refuse)");
+                    Answer::No(Reply::new(550, Enhanced(5, 2, 1), text))
+                }
+                path => {
+                    self.recipients.push(path);
+                    Answer::Yes
+                }
+            },
         }
     }
 
@@ -161,7 +171,8 @@ impl Connection {
         loop {
             let (consumed, next) = match self.framer.next(&self.unread) {
                 Framed::Line(length) => {
-                    (length + 2, Some(session.step(Input::Line(&self.unread[..length]), &mut self.replies)))
+                    let input = Input::Line { line: &self.unread[..length], more: self.unread.len() > length + 2 };
+                    (length + 2, Some(session.step(input, &mut self.replies)))
                 }
                 Framed::Incomplete => (0, None),
                 Framed::Discard(length) => (length, None),
@@ -199,6 +210,26 @@ impl Connection {
                 None => self.fill().await?,
             }
         }
+    }
+
+    /// A chunk after BDAT. Whatever our own relay sends so is kept as it came.
+    async fn chunk(&mut self, bytes: u64, keep: bool) -> io::Result<()> {
+        let mut left = bytes;
+        while left > 0 {
+            let there = self.unread.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            if keep {
+                self.content.extend_from_slice(&self.unread[..there]);
+            }
+            self.unread.drain(..there);
+            left -= there as u64;
+            if self.content.len() as u64 > MESSAGE_SIZE_MAX {
+                return Err(io::Error::other("a message larger than any policy allows"));
+            }
+            if left > 0 {
+                self.fill().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends what is to be said, then reads on.

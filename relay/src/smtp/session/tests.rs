@@ -1,5 +1,6 @@
 use super::*;
 use crate::queue_id::QueueId;
+use crate::smtp::body;
 
 struct Receipt;
 
@@ -9,7 +10,8 @@ impl Stored for Receipt {
     }
 }
 
-const LIMITS: Limits = Limits { errors: 20, refusals: 30, idle_commands: 100 };
+const LIMITS: Limits = Limits { errors: 20, refusals: 30, idle_commands: 100, chunk: 1 << 20 };
+const DOT: Next = Next::Body(Framing::Dot);
 
 /// A client and a driver that says yes to all, but for addresses that begin with `no`.
 struct Talk {
@@ -17,6 +19,9 @@ struct Talk {
     next: Next,
     said: String,
     discarded: usize,
+    /// Octets of chunks, and whether they are read to their end without a word from the test.
+    read: u64,
+    keeps_chunks: bool,
     /// The answer to whether TLS can begin. Absent: there is no certificate.
     tls: Option<Answer>,
 }
@@ -24,7 +29,15 @@ struct Talk {
 impl Talk {
     fn begin() -> Self {
         let session = Session::new("mx.test".into(), LIMITS);
-        let mut talk = Self { session, next: Next::Unchanged, said: String::new(), discarded: 0, tls: None };
+        let mut talk = Self {
+            session,
+            next: Next::Unchanged,
+            said: String::new(),
+            discarded: 0,
+            read: 0,
+            keeps_chunks: true,
+            tls: None,
+        };
         talk.step(Input::Connected);
         talk
     }
@@ -45,7 +58,14 @@ impl Talk {
                     next = self.next.clone();
                     break;
                 }
-                Next::Read | Next::Body | Next::StartTls | Next::Close(_) => break,
+                Next::Body(Framing::Chunk { bytes, .. }) | Next::Skip(bytes) if self.keeps_chunks => {
+                    self.read += bytes;
+                    match next {
+                        Next::Skip(_) => Input::Skipped,
+                        _ => Input::Body(BodyEnd::Complete),
+                    }
+                }
+                Next::Read | Next::Body(_) | Next::Skip(_) | Next::StartTls | Next::Close(_) => break,
             };
             next = self.session.step(input, &mut replies);
         }
@@ -55,7 +75,7 @@ impl Talk {
     }
 
     fn line(&mut self, line: &str) -> &mut Self {
-        self.step(Input::Line(line.as_bytes()))
+        self.step(Input::Line { line: line.as_bytes(), more: false })
     }
 
     fn lines(&mut self, lines: &[&str]) -> &mut Self {
@@ -67,14 +87,16 @@ impl Talk {
 
     fn answer(&self, question: &Question) -> Answer {
         let text = match question {
-            Question::Hello => return Answer::Offers(Offers { size_max: 1000, starttls: self.tls.is_some() }),
+            Question::Hello => {
+                return Answer::Offers(Offers { size_max: 1000, starttls: self.tls.is_some(), dsn: true });
+            }
             Question::StartTls => {
                 let not_here = Answer::No(Reply::new(502, Enhanced(5, 5, 1), "not here"));
                 return self.tls.clone().unwrap_or(not_here);
             }
             Question::Client | Question::Content => return Answer::Yes,
             Question::Sender(mail) => mail.sender.to_string(),
-            Question::Recipient(path) => path.to_string(),
+            Question::Recipient(rcpt) => rcpt.to.to_string(),
         };
         if text.starts_with("<no") { Answer::No(Reply::new(550, Enhanced(5, 7, 1), "no")) } else { Answer::Yes }
     }
@@ -85,27 +107,28 @@ impl Talk {
 }
 
 /// The reference: for each state the code, and the state after it. N: no HELO yet, H: idle, M: after MAIL, R: after RCPT,
-/// X: closed. It knows nothing of the code above.
-const REFERENCE: &[(&str, [&str; 4])] = &[
-    ("HELO a", ["250 H", "250 H", "250 H", "250 H"]),
-    ("EHLO a", ["250 H", "250 H", "250 H", "250 H"]),
-    ("MAIL FROM:<a@b.test>", ["503 N", "250 M", "503 M", "503 R"]),
-    ("RCPT TO:<a@b.test>", ["503 N", "503 H", "250 R", "250 R"]),
-    ("DATA", ["503 N", "503 H", "503 M", "354 H"]),
-    ("RSET", ["250 N", "250 H", "250 H", "250 H"]),
-    ("NOOP", ["250 N", "250 H", "250 M", "250 R"]),
-    ("VRFY a", ["252 N", "252 H", "252 M", "252 R"]),
-    ("HELP", ["214 N", "214 H", "214 M", "214 R"]),
-    ("QUIT", ["221 X", "221 X", "221 X", "221 X"]),
-    ("STARTTLS", ["502 N", "502 H", "502 M", "502 R"]),
-    ("AUTH PLAIN AGEAYg==", ["502 N", "502 H", "502 M", "502 R"]),
-    ("BDAT 10 LAST", ["502 N", "502 H", "502 M", "502 R"]),
-    ("EXPN a", ["502 N", "502 H", "502 M", "502 R"]),
-    ("ETRN a", ["502 N", "502 H", "502 M", "502 R"]),
-    ("XCLIENT NAME=a", ["500 N", "500 H", "500 M", "500 R"]),
-    ("XFORWARD NAME=a", ["500 N", "500 H", "500 M", "500 R"]),
-    ("garbage", ["500 N", "500 H", "500 M", "500 R"]),
-    ("GET / HTTP/1.1", ["521 X", "521 X", "521 X", "521 X"]),
+/// C: after a chunk that was not the last, X: closed. It knows nothing of the code above.
+const REFERENCE: &[(&str, [&str; 5])] = &[
+    ("HELO a", ["250 H", "250 H", "250 H", "250 H", "250 H"]),
+    ("EHLO a", ["250 H", "250 H", "250 H", "250 H", "250 H"]),
+    ("MAIL FROM:<a@b.test>", ["503 N", "250 M", "503 M", "503 R", "503 C"]),
+    ("RCPT TO:<a@b.test>", ["503 N", "503 H", "250 R", "250 R", "503 C"]),
+    ("DATA", ["503 N", "503 H", "503 M", "354 H", "503 C"]),
+    ("BDAT 10 LAST", ["503 N", "503 H", "503 H", "250 H", "250 H"]),
+    ("BDAT 10", ["503 N", "503 H", "503 H", "250 C", "250 C"]),
+    ("RSET", ["250 N", "250 H", "250 H", "250 H", "250 H"]),
+    ("NOOP", ["250 N", "250 H", "250 M", "250 R", "250 C"]),
+    ("VRFY a", ["252 N", "252 H", "252 M", "252 R", "252 C"]),
+    ("HELP", ["214 N", "214 H", "214 M", "214 R", "214 C"]),
+    ("QUIT", ["221 X", "221 X", "221 X", "221 X", "221 X"]),
+    ("STARTTLS", ["502 N", "502 H", "502 M", "502 R", "502 C"]),
+    ("AUTH PLAIN AGEAYg==", ["502 N", "502 H", "502 M", "502 R", "502 C"]),
+    ("EXPN a", ["502 N", "502 H", "502 M", "502 R", "502 C"]),
+    ("ETRN a", ["502 N", "502 H", "502 M", "502 R", "502 C"]),
+    ("XCLIENT NAME=a", ["500 N", "500 H", "500 M", "500 R", "500 C"]),
+    ("XFORWARD NAME=a", ["500 N", "500 H", "500 M", "500 R", "500 C"]),
+    ("garbage", ["500 N", "500 H", "500 M", "500 R", "500 C"]),
+    ("GET / HTTP/1.1", ["521 X", "521 X", "521 X", "521 X", "521 X"]),
 ];
 
 #[test]
@@ -117,11 +140,12 @@ fn every_command_in_every_state_to_depth_three_does_as_the_reference_says() {
             &["EHLO a"][..],
             &["EHLO a", "MAIL FROM:<a@b.test>"],
             &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b.test>"],
+            &["EHLO a", "MAIL FROM:<>", "RCPT TO:<a@b.test>", "BDAT 10"],
         ] {
             let mut talk = Talk::begin();
             let mut state = start.len();
             talk.lines(start);
-            for command in [index % 19, index / 19 % 19, index / 361] {
+            for command in [index % 20, index / 20 % 20, index / 400] {
                 let (line, row) = REFERENCE[command];
                 let (code, after) = row[state].split_once(' ').unwrap();
                 assert_eq!(talk.line(line).code().to_string(), code, "{line} in state {state} of {start:?}, {index}");
@@ -129,10 +153,10 @@ fn every_command_in_every_state_to_depth_three_does_as_the_reference_says() {
                 if after == "X" {
                     break;
                 }
-                if talk.next == Next::Body {
+                if talk.next == DOT {
                     assert_eq!(talk.step(Input::Body(BodyEnd::Complete)).code(), 250);
                 }
-                state = "NHMR".find(after).unwrap();
+                state = "NHMRC".find(after).unwrap();
                 played += 1;
             }
         }
@@ -148,7 +172,8 @@ fn offers_its_extensions_after_ehlo_and_none_after_helo() {
     assert!(talk.session.hello().is_some_and(|hello| !hello.extended));
     assert_eq!(
         talk.line("EHLO a").said,
-        "250-mx.test\r\n250-SIZE 1000\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
+        "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-SMTPUTF8\r\n\
+         250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n"
     );
     assert!(talk.session.hello().is_some_and(|hello| hello.extended));
 }
@@ -157,7 +182,7 @@ fn offers_its_extensions_after_ehlo_and_none_after_helo() {
 fn a_message_is_acknowledged_by_the_name_of_its_receipt() {
     let mut talk = Talk::begin();
     talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>", "DATA"]);
-    assert_eq!((talk.code(), &talk.next), (354, &Next::Body));
+    assert_eq!((talk.code(), &talk.next), (354, &DOT));
     assert_eq!(talk.step(Input::Body(BodyEnd::Complete)).said, format!("250 2.0.0 queued as {}\r\n", Receipt.id()));
     assert_eq!((&talk.next, talk.session.is_idle()), (&Next::Discard, true));
     assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 503);
@@ -223,8 +248,10 @@ fn a_late_answer_is_recognised() {
     let (mut replies, mut session) = (Replies::default(), Session::<Receipt>::new("mx.test".into(), LIMITS));
     let Next::Ask(first, Question::Client) = session.step(Input::Connected, &mut replies) else { panic!() };
     session.step(Input::Answer(first, Answer::Yes), &mut replies);
-    let Next::Ask(second, _) = session.step(Input::Line(b"EHLO a"), &mut replies) else { panic!() };
-    let offers = Answer::Offers(Offers { size_max: 1, starttls: false });
+    let Next::Ask(second, _) = session.step(Input::Line { line: b"EHLO a", more: false }, &mut replies) else {
+        panic!()
+    };
+    let offers = Answer::Offers(Offers { size_max: 1, starttls: false, dsn: true });
     assert_eq!(session.step(Input::Answer(first, Answer::Yes), &mut replies), Next::Unchanged);
     assert_eq!(session.step(Input::Answer(second, offers.clone()), &mut replies), Next::Read);
     assert_eq!(session.step(Input::Answer(second, offers.clone()), &mut replies), Next::Unchanged);
@@ -281,7 +308,7 @@ fn draining_closes_the_idle_and_lets_a_transaction_finish() {
     talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>"]).step(Input::Draining);
     assert_eq!((talk.said.as_str(), &talk.next), ("", &Next::Read));
     talk.lines(&["RCPT TO:<a@b.test>", "DATA"]);
-    assert_eq!(talk.step(Input::Draining).next, Next::Body);
+    assert_eq!(talk.step(Input::Draining).next, DOT);
     talk.step(Input::Body(BodyEnd::Complete));
     assert!(talk.said.starts_with("250 2.0.0 queued") && talk.said.ends_with("421 4.3.2 shutting down\r\n"));
     assert_eq!(talk.next, Next::Close(Closed::Draining));
@@ -368,4 +395,167 @@ fn draining_waits_for_the_handshake_and_no_longer() {
     talk.lines(&["EHLO a", "STARTTLS"]).step(Input::Draining);
     assert_eq!((talk.said.as_str(), &talk.next), ("", &Next::StartTls));
     assert_eq!((talk.step(Input::TlsUp).code(), &talk.next), (421, &Next::Close(Closed::Draining)));
+}
+
+const READY: &[&str] = &["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>"];
+
+#[test]
+fn chunks_make_one_message_and_the_last_is_answered_like_a_final_dot() {
+    let mut talk = Talk::begin();
+    talk.lines(READY);
+    assert_eq!(talk.line("BDAT 2000").said, "250 2.0.0 2000 octets received\r\n");
+    assert_eq!(talk.line("bdat 0").said, "250 2.0.0 0 octets received\r\n");
+    assert_eq!(talk.line("BDAT 70 last").said, format!("250 2.0.0 queued as {}\r\n", Receipt.id()));
+    assert_eq!((talk.read, &talk.next, talk.session.is_idle()), (2070, &Next::Discard, true));
+    assert_eq!(talk.line("BDAT 5 LAST").said, "503 5.5.1 send MAIL first\r\n");
+    assert_eq!(talk.read, 2075, "what is refused is read all the same");
+}
+
+#[test]
+fn a_chunk_that_fails_ends_its_message_whatever_comes_behind_it() {
+    for (end, code) in [
+        (BodyEnd::TooLarge, "552 5.3.4"),
+        (BodyEnd::Failed(Reply::new(452, Enhanced(4, 3, 1), "full")), "452 4.3.1"),
+        (BodyEnd::Broken(body::Broken::BareLf), "554 5.6.0 the message holds an LF without CR"),
+    ] {
+        let mut talk = Talk::begin();
+        talk.lines(READY).keeps_chunks = false;
+        assert_eq!(talk.line("BDAT 10").next, Next::Body(Framing::Chunk { bytes: 10, last: false }));
+        talk.step(Input::Body(end));
+        assert!(talk.said.starts_with(code), "{}", talk.said);
+        assert_eq!(talk.next, Next::Discard);
+        talk.keeps_chunks = true;
+        for line in ["BDAT 5", "BDAT 6 LAST", "DATA", "RCPT TO:<a@b.test>"] {
+            assert_eq!(talk.line(line).said, "503 5.5.1 send MAIL first\r\n", "{line}");
+        }
+        assert_eq!(talk.read, 11);
+        assert_eq!(talk.lines(READY).line("BDAT 5 LAST").code(), 250);
+    }
+}
+
+#[test]
+fn a_chunk_for_nobody_ends_its_transaction() {
+    let mut talk = Talk::begin();
+    talk.lines(&["EHLO a", "MAIL FROM:<a@b.test>", "RCPT TO:<no@b.test>", "BDAT 5000"]);
+    assert_eq!((talk.said.as_str(), talk.read), ("554 5.5.1 no valid recipients\r\n", 5000));
+    // Or the rest of a message would be taken for all of it.
+    assert_eq!(talk.lines(&["RCPT TO:<a@b.test>", "BDAT 10 LAST"]).code(), 503);
+}
+
+#[test]
+fn a_chunk_whose_length_is_no_length_closes() {
+    for line in [
+        "BDAT",
+        "BDAT ",
+        "BDAT -1",
+        "BDAT +1",
+        "BDAT 1 LAST x",
+        "BDAT 1 FIRST",
+        "BDAT LAST",
+        "BDAT 0x10",
+        "BDAT 1\t",
+        "BDAT 1 LAST\u{7f}",
+        "BDAT 1048577",
+        "BDAT 18446744073709551615",
+        "BDAT 18446744073709551616",
+        "BDAT 99999999999999999999",
+        "BDAT 111111111111111111111",
+    ] {
+        let mut talk = Talk::begin();
+        talk.lines(READY).line(line);
+        assert!(talk.said.starts_with("501 5.5.4"), "{line}: {}", talk.said);
+        assert_eq!((&talk.next, talk.read), (&Next::Close(Closed::Protocol), 0), "{line}");
+    }
+    assert_eq!(Talk::begin().lines(READY).line("BDAT 1048576").code(), 250);
+}
+
+#[test]
+fn chunks_of_next_to_nothing_are_borne_up_to_a_limit() {
+    let mut talk = Talk::begin();
+    talk.lines(READY);
+    for _ in 1..LIMITS.idle_commands + LIMITS.errors {
+        assert_eq!(talk.line("BDAT 1").code(), 250);
+    }
+    assert_eq!((talk.line("BDAT 1").code(), &talk.next), (421, &Next::Close(Closed::Errors)));
+    let mut talk = Talk::begin();
+    talk.lines(READY);
+    for _ in 0..1000 {
+        assert_eq!(talk.line("BDAT 1024").code(), 250);
+    }
+}
+
+#[test]
+fn binary_content_comes_by_bdat_only() {
+    let mut talk = Talk::begin();
+    talk.lines(&["EHLO a", "MAIL FROM:<a@b.test> BODY=BINARYMIME", "RCPT TO:<a@b.test>", "DATA"]);
+    assert_eq!(talk.said, "503 5.5.1 BINARYMIME content comes by BDAT\r\n");
+    assert_eq!(talk.line("BDAT 10 LAST").code(), 250);
+    assert_eq!(talk.lines(READY).line("DATA").code(), 354);
+}
+
+#[test]
+fn utf8_is_for_the_transaction_that_declared_it() {
+    let mut talk = Talk::begin();
+    talk.line("EHLO a");
+    for line in ["MAIL FROM:<\u{fc}@b.test>", "VRFY \u{fc}"] {
+        assert_eq!(talk.line(line).said, "553 5.6.7 an address outside ASCII needs SMTPUTF8\r\n");
+    }
+    talk.line("MAIL FROM:<a@b.test>");
+    assert_eq!(talk.line("RCPT TO:<\u{fc}@b.test>").code(), 553);
+    talk.lines(&["RSET", "MAIL FROM:<\u{fc}@b.test> SMTPUTF8"]);
+    assert_eq!(talk.code(), 250);
+    assert_eq!(talk.line("RCPT TO:<\u{fc}@b.test>").code(), 250);
+    for end in ["RSET", "EHLO a", "BDAT 0 LAST"] {
+        talk.lines(&[end, "MAIL FROM:<a@b.test>"]);
+        assert_eq!(talk.line("RCPT TO:<\u{fc}@b.test>").code(), 553, "{end}");
+        talk.lines(&["RSET", "MAIL FROM:<a@b.test> SMTPUTF8", "RCPT TO:<\u{fc}@b.test>"]);
+        assert_eq!(talk.code(), 250);
+    }
+    talk.lines(&["RSET", "MAIL FROM:<no\u{fc}@b.test> SMTPUTF8"]);
+    assert_eq!(talk.code(), 550);
+    assert_eq!(talk.lines(&["MAIL FROM:<a@b.test>", "RCPT TO:<\u{fc}@b.test>"]).code(), 553);
+}
+
+#[test]
+fn replies_are_in_utf8_only_for_whom_they_may_be() {
+    let mut session = Session::<Receipt>::new("mx.test".into(), LIMITS);
+    let mut ask = |input: Input<'_, Receipt>| {
+        let mut replies = Replies::default();
+        let mut next = session.step(input, &mut replies);
+        while let Next::Ask(serial, question) = next {
+            let answer = match question {
+                Question::Hello => Answer::Offers(Offers { size_max: 1, starttls: false, dsn: true }),
+                Question::Recipient(_) => Answer::No(Reply::new(550, Enhanced(5, 1, 1), "<\u{fc}>: nobody")),
+                _ => Answer::Yes,
+            };
+            next = session.step(Input::Answer(serial, answer), &mut replies);
+        }
+        String::from_utf8(replies.as_bytes().to_vec()).unwrap()
+    };
+    ask(Input::Connected);
+    let mut say = |line: &str| ask(Input::Line { line: line.as_bytes(), more: false });
+    say("EHLO a");
+    say("MAIL FROM:<a@b.test> SMTPUTF8");
+    assert_eq!(say("RCPT TO:<\u{fc}@b.test>"), "550 5.1.1 <\u{fc}>: nobody\r\n");
+    say("RSET");
+    say("MAIL FROM:<a@b.test>");
+    assert_eq!(say("RCPT TO:<a@b.test>"), "550 5.1.1 <??>: nobody\r\n");
+}
+
+#[test]
+fn whoever_does_not_wait_where_he_must_is_closed() {
+    for line in ["EHLO a", "HELO a", "DATA", "NOOP", "VRFY a"] {
+        let mut talk = Talk::begin();
+        talk.lines(READY).step(Input::Line { line: line.as_bytes(), more: true });
+        assert!(
+            talk.said.starts_with("554 5.5.0") && talk.next == Next::Close(Closed::Protocol),
+            "{line}: {}",
+            talk.said
+        );
+    }
+    for line in ["MAIL FROM:<a@b.test>", "RCPT TO:<a@b.test>", "BDAT 10 LAST", "RSET", "garbage"] {
+        let mut talk = Talk::begin();
+        talk.lines(READY).step(Input::Line { line: line.as_bytes(), more: true });
+        assert!(!matches!(talk.next, Next::Close(_)), "{line}: {}", talk.said);
+    }
 }

@@ -320,6 +320,7 @@ impl Relay {
             limits: self.options.limits.clone(),
             hostname: self.options.hostname.as_str().into(),
             metrics: self.admin.metrics.clone(),
+            view: Arc::default(),
             shutdown: self.shutdown.clone(),
         }
     }

@@ -1,57 +1,37 @@
 //! When a message is tried again, and whose turn it is. Pure: time is an argument, and so is chance.
 //!
 //! A destination has a lane for fresh mail and one for retries. It is proven by one connection before it gets more: so a dead
-//! next hop costs one probe, not one attempt for each message. Destinations take turns, and none has more than half of all
-//! connections. Only ids are kept of a message; what waits here is in the spool, and nothing is lost with this.
+//! next hop costs one probe, not one attempt for each message. Destinations take turns; none has more than half of all
+//! connections, nor have all those together that are not proven; and when all connections are taken, a destination without
+//! any gets one of those that are done with a message. Only ids are kept of a message; what waits here is in the spool, and
+//! nothing is lost with this.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod backoff;
+mod destination;
+mod queues;
+
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
 use crate::queue_id::QueueId;
-
-/// How waits grow: each is twice the one before, and up to an eighth longer by chance, so that what failed together does not
-/// come back together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// The wait after the first failure.
-    pub first: Duration,
-    /// The longest.
-    pub max: Duration,
-}
-
-impl Backoff {
-    /// The wait after so many failures in a row (at least one). `chance` is from 0 to 1.
-    pub fn wait(&self, failures: u32, chance: f64) -> Duration {
-        let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
-        let wait = self.first.saturating_mul(doubled).min(self.max);
-        wait + wait.mul_f64(chance.clamp(0.0, 1.0) / 8.0)
-    }
-
-    /// What comes after a message's failed attempt. `attempts` counts this one too. `None`: it was the last one, for the
-    /// message is older than its lifetime. The last attempt falls on the end of the lifetime, not long before it.
-    ///
-    /// A clock that jumped ahead makes no message expire untried: whoever asks has tried it.
-    pub fn retry(&self, attempts: u32, age: Duration, lifetime: Duration, chance: f64) -> Option<Duration> {
-        let left = lifetime.checked_sub(age).filter(|left| !left.is_zero())?;
-        Some(self.wait(attempts, chance).min(left))
-    }
-}
+pub use backoff::Backoff;
+use destination::{Destination, Offer, State};
+pub use destination::{Terms, Waiting};
+use queues::{At, Queues};
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
-    /// In all.
+    /// In all. To one destination: half of them.
     pub total: usize,
-    /// To one destination; half of all is a further bound.
-    pub each: usize,
 }
 
 /// One connection's task, as its driver numbers it.
 pub type Worker = u64;
 
 /// The place of a destination, while it has anything to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(usize);
 
 /// One message for one destination, to be sent now.
@@ -67,38 +47,19 @@ pub struct Work<K> {
     pub worker: Option<Worker>,
 }
 
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn<K> {
+    /// This message is to be sent.
+    Send(Work<K>),
+    /// This worker, which waits, ends: another destination needs its slot.
+    Retire(Worker),
+}
+
 /// After a next hop refused a further connection, so long it gets no more than it has.
 const CEILING: Duration = Duration::from_secs(60);
-/// After so many fresh messages in a row a retry has its turn.
-const FRESH_RUN: u32 = 3;
 /// How long a destination's failures are remembered when nothing waits for it.
 const MEMORY: Duration = Duration::from_secs(3600);
-
-#[derive(Debug)]
-struct Destination<K> {
-    key: K,
-    fresh: VecDeque<QueueId>,
-    retries: VecDeque<QueueId>,
-    fresh_run: u32,
-    state: State,
-    /// Failed probes in a row.
-    failures: u32,
-    suspended: bool,
-    workers: usize,
-    idle: Vec<Worker>,
-    ceiling: Option<(usize, Duration)>,
-    in_turns: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Answers.
-    Open,
-    /// Not to be tried before this time, and then by one connection. A new destination is so from time 0.
-    Down(Duration),
-    /// One connection is trying.
-    Probing,
-}
 
 /// Whose turn it is. `K` is what makes two destinations different.
 #[derive(Debug)]
@@ -108,10 +69,12 @@ pub struct Schedule<K> {
     /// Never shrinks; places are used again.
     destinations: Vec<Option<Destination<K>>>,
     places: HashMap<K, Place>,
-    /// Those with something waiting, in the order of their turns.
-    turns: VecDeque<Place>,
-    waiting: HashSet<(QueueId, Place)>,
+    queues: Queues,
     workers: usize,
+    /// Destinations with a probe under way.
+    probing: usize,
+    /// The worker that was told to end.
+    retired: Option<Worker>,
 }
 
 impl<K: Clone + Eq + Hash> Schedule<K> {
@@ -122,58 +85,108 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
             backoff,
             destinations: Vec::new(),
             places: HashMap::new(),
-            turns: VecDeque::new(),
-            waiting: HashSet::new(),
+            queues: Queues::default(),
             workers: 0,
+            probing: 0,
+            retired: None,
         }
     }
 
-    /// A message waits for a destination; `false` when it does already. A suspended destination only collects.
-    pub fn push(&mut self, key: &K, message: QueueId, fresh: bool, suspended: bool) -> bool {
-        let place = self.place(key);
-        if !self.waiting.insert((message, place)) {
+    /// The terms of a destination that is known; the caller knows them of any other.
+    pub fn terms(&self, key: &K) -> Option<&Terms> {
+        let place = self.places.get(key)?;
+        self.destinations[place.0].as_ref().map(|destination| &destination.terms)
+    }
+
+    /// New terms for a destination, if it is known.
+    pub fn set_terms(&mut self, key: &K, terms: Terms) {
+        let Some(place) = self.places.get(key).copied() else { return };
+        if let Some(destination) = self.destination(place) {
+            destination.terms = terms;
+            self.wake_up(place);
+        }
+    }
+
+    /// A message waits for a destination; `false` when it does already. `terms` count only when the destination is new.
+    pub fn push(&mut self, key: &K, message: QueueId, waiting: Waiting, terms: Terms) -> bool {
+        let place = self.place(key, terms);
+        let Some(destination) = self.destinations[place.0].as_mut() else { return false };
+        if !destination.push(message, waiting) {
             return false;
         }
-        let Some(destination) = self.destinations[place.0].as_mut() else { return false };
-        destination.suspended = suspended;
-        let lane = if fresh { &mut destination.fresh } else { &mut destination.retries };
-        lane.push_back(message);
-        if !destination.in_turns {
-            destination.in_turns = true;
-            self.turns.push_back(place);
+        if destination.at == At::Nowhere {
+            destination.at = self.queues.turn(place);
         }
         true
     }
 
-    /// The next message that may be sent now, and by whom. Its slot is taken: until [`idle`](Self::idle) or
-    /// [`gone`](Self::gone).
-    pub fn next(&mut self, now: Duration) -> Option<Work<K>> {
-        for _ in 0..self.turns.len() {
-            let place = self.turns.pop_front()?;
-            let most = self.slots.each.min(self.slots.total.div_ceil(2));
-            let free = self.workers < self.slots.total;
+    /// What is to be done now. The slot of a message is taken: until [`idle`](Self::idle) or [`gone`](Self::gone).
+    pub fn next(&mut self, now: Duration) -> Option<Turn<K>> {
+        while let Some((until, place)) = self.queues.first_asleep()
+            && until <= now
+        {
+            self.wake_up(place);
+        }
+        if let Some(worker) = self.retire() {
+            return Some(Turn::Retire(worker));
+        }
+        while let Some(place) = self.queues.pick(self.is_free(), self.may_probe()) {
+            let (free, may_probe, half) = (self.is_free(), self.may_probe(), self.half());
             let Some(destination) = self.destinations[place.0].as_mut() else { continue };
-            if destination.fresh.is_empty() && destination.retries.is_empty() {
-                destination.in_turns = false;
+            if destination.is_empty() {
+                (destination.at, destination.pace) = (At::Nowhere, None);
                 continue;
             }
-            self.turns.push_back(place);
-            let Some(worker) = destination.slot(now, most, free) else { continue };
-            let Some(message) = destination.take() else { continue };
-            if worker.is_none() {
-                self.workers += 1;
-            }
-            let key = destination.key.clone();
-            self.waiting.remove(&(message, place));
-            return Some(Work { place, key, message, worker });
+            let offer = destination.offer(now, half);
+            destination.at = match offer {
+                Offer::Sleep(until) => self.queues.sleep(place, until),
+                Offer::Park => At::Parked,
+                Offer::Hire { probe: true } if !(free && may_probe) => self.queues.unproven(place),
+                Offer::Hire { probe: false } if !free => self.queues.hungry(place, destination.workers > 0),
+                Offer::Hire { .. } | Offer::Reuse(_) => {
+                    destination.at = self.queues.turn(place);
+                    let worker = if let Offer::Reuse(worker) = offer { Some(worker) } else { None };
+                    match self.give(place, worker, now) {
+                        Some(work) => return Some(Turn::Send(work)),
+                        None => continue,
+                    }
+                }
+            };
         }
         None
     }
 
+    fn give(&mut self, place: Place, worker: Option<Worker>, now: Duration) -> Option<Work<K>> {
+        let destination = self.destinations[place.0].as_mut()?;
+        let message = destination.take()?;
+        destination.step_pace(now);
+        if worker.is_none() {
+            destination.workers += 1;
+            self.workers += 1;
+        }
+        let (key, is_probe) = (destination.key.clone(), matches!(destination.state, State::Down(_)));
+        if is_probe {
+            self.set_state(place, State::Probing);
+        }
+        Some(Work { place, key, message, worker })
+    }
+
+    /// A worker that waits while others want its slot: of a destination that has no mail, or other workers. One at a time.
+    fn retire(&mut self) -> Option<Worker> {
+        if self.is_free() || self.retired.is_some() || !self.queues.is_anyone_starving(self.may_probe()) {
+            return None;
+        }
+        let spare = |destination: &&mut Destination<K>| {
+            !destination.idle.is_empty() && (destination.is_empty() || destination.workers > 1)
+        };
+        self.retired = self.destinations.iter_mut().flatten().find(spare)?.idle.pop();
+        self.retired
+    }
+
     /// A worker has done its work and waits for more, with its connection open: so the next hop answers.
     pub fn idle(&mut self, place: Place, worker: Worker) {
+        self.reached(place);
         if let Some(destination) = self.destination(place) {
-            (destination.state, destination.failures) = (State::Open, 0);
             destination.idle.push(worker);
         }
     }
@@ -181,21 +194,27 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
     /// A worker has ended.
     pub fn gone(&mut self, place: Place, worker: Worker) {
         self.workers = self.workers.saturating_sub(1);
-        if let Some(destination) = self.destination(place) {
-            destination.workers = destination.workers.saturating_sub(1);
-            destination.idle.retain(|idle| *idle != worker);
-            if destination.state == State::Probing && destination.workers == 0 {
-                // It ended without a word about the next hop: another may try.
-                destination.state = State::Down(Duration::ZERO);
-            }
+        if self.retired == Some(worker) {
+            self.retired = None;
         }
+        let Some(destination) = self.destination(place) else { return };
+        destination.workers = destination.workers.saturating_sub(1);
+        destination.idle.retain(|idle| *idle != worker);
+        if destination.state == State::Probing && destination.workers == 0 {
+            // It ended without a word about the next hop: another may try.
+            self.set_state(place, State::Down(Duration::ZERO));
+        }
+        self.wake_up(place);
     }
 
-    /// The next hop answers.
-    pub fn reached(&mut self, place: Place) {
-        if let Some(destination) = self.destination(place) {
-            (destination.state, destination.failures) = (State::Open, 0);
-        }
+    /// The next hop answers. Whether it had not before.
+    pub fn reached(&mut self, place: Place) -> bool {
+        let Some(destination) = self.destination(place) else { return false };
+        let was_down = destination.failures > 0;
+        destination.failures = 0;
+        self.set_state(place, State::Open);
+        self.wake_up(place);
+        was_down
     }
 
     /// A worker could not reach the next hop. `None`: others still can, so that it only gets no further connection for a
@@ -208,9 +227,24 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
             return None;
         }
         destination.failures = destination.failures.saturating_add(1);
+        destination.ceiling = None;
         let until = now + backoff.wait(destination.failures, chance);
-        (destination.state, destination.ceiling) = (State::Down(until), None);
+        self.set_state(place, State::Down(until));
+        self.wake_up(place);
         Some(until)
+    }
+
+    /// The next hop has had as much as it may have: nothing before this time, and from then on one message in so long, until
+    /// nothing waits for it.
+    pub fn pace(&mut self, place: Place, next: Duration, every: Duration) {
+        if let Some(destination) = self.destination(place) {
+            destination.pace = Some((next, every));
+        }
+    }
+
+    /// Which destination has this place.
+    pub fn key(&self, place: Place) -> Option<&K> {
+        self.destinations.get(place.0)?.as_ref().map(|destination| &destination.key)
     }
 
     /// The destinations that have anything to do, or that are remembered.
@@ -218,67 +252,50 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         self.places.keys()
     }
 
-    /// Whether a destination only collects.
-    pub fn suspend(&mut self, key: &K, suspended: bool) {
-        if let Some(destination) = self.places.get(key).copied().and_then(|place| self.destination(place)) {
-            destination.suspended = suspended;
-        }
-    }
-
     /// Takes out what waits for destinations that are not open, so that its route can be asked for again; each of them may be
     /// probed at once.
     pub fn take_stuck(&mut self) -> Vec<QueueId> {
-        self.take_where(|destination| {
-            let stuck = destination.suspended || matches!(destination.state, State::Down(_));
-            if stuck && matches!(destination.state, State::Down(_)) {
-                destination.state = State::Down(Duration::ZERO);
+        let mut taken = Vec::new();
+        for index in 0..self.destinations.len() {
+            let Some(destination) = self.destination(Place(index)) else { continue };
+            let is_down = matches!(destination.state, State::Down(_));
+            if is_down || destination.terms.suspended {
+                taken.extend(destination.take_all());
             }
-            if stuck { destination.lanes().collect() } else { Vec::new() }
-        })
+            if is_down {
+                destination.state = State::Down(Duration::ZERO);
+                self.wake_up(Place(index));
+            }
+        }
+        taken
     }
 
-    /// Takes out what waits for a destination and came before `unix_millis`.
-    pub fn take_old(&mut self, place: Place, unix_millis: u64) -> Vec<QueueId> {
-        let Some(destination) = self.destination(place) else { return Vec::new() };
-        let old: Vec<_> = destination.lanes().filter(|id| id.unix_millis() < unix_millis).collect();
-        if !old.is_empty() {
-            let gone: HashSet<_> = old.iter().copied().collect();
-            destination.fresh.retain(|id| !gone.contains(id));
-            destination.retries.retain(|id| !gone.contains(id));
-        }
-        for id in &old {
-            self.waiting.remove(&(*id, place));
-        }
-        old
+    /// Takes out what waits for a destination and is older than its terms allow, or whose sender is to be told that it waits.
+    pub fn take_aged(&mut self, place: Place, now_unix_millis: u64) -> Vec<QueueId> {
+        self.destination(place).map_or_else(Vec::new, |destination| destination.take_aged(now_unix_millis))
     }
 
     /// A destination that is down may be probed at once: a person wants it tried.
     pub fn probe(&mut self, key: &K) {
-        if let Some(destination) = self.places.get(key).copied().and_then(|place| self.destination(place))
+        let Some(place) = self.places.get(key).copied() else { return };
+        if let Some(destination) = self.destination(place)
             && let State::Down(until) = &mut destination.state
         {
             *until = Duration::ZERO;
+            self.wake_up(place);
         }
     }
 
     /// When [`next`](Self::next) may have an answer that it has not now, if nothing else happens.
     pub fn wake(&self) -> Option<Duration> {
-        let waits = |place: &Place| {
-            let destination = self.destinations[place.0].as_ref()?;
-            match (destination.state, destination.ceiling) {
-                _ if destination.suspended => None,
-                (State::Down(until), _) | (State::Open, Some((_, until))) => Some(until),
-                _ => None,
-            }
-        };
-        self.turns.iter().filter_map(waits).min()
+        self.queues.first_asleep().map(|(until, _)| until)
     }
 
     /// Forgets destinations with nothing to do.
     pub fn sweep(&mut self, now: Duration) {
         for place in 0..self.destinations.len() {
             let Some(destination) = &self.destinations[place] else { continue };
-            let quiet = destination.workers == 0 && !destination.in_turns;
+            let quiet = destination.workers == 0 && destination.is_empty() && destination.at == At::Nowhere;
             let remembered = matches!(destination.state, State::Down(until) if now < until + MEMORY);
             if quiet && (!remembered || destination.failures == 0) {
                 self.places.remove(&destination.key);
@@ -289,8 +306,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
 
     /// How many destinations are down.
     pub fn down(&self) -> usize {
-        let down = |destination: &&Destination<K>| destination.failures > 0;
-        self.destinations.iter().flatten().filter(down).count()
+        self.destinations.iter().flatten().filter(|destination| destination.failures > 0).count()
     }
 
     /// How many workers there are.
@@ -298,89 +314,58 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         self.workers
     }
 
+    /// How many messages wait, each counted for each of its destinations.
+    pub fn waiting(&self) -> usize {
+        self.destinations.iter().flatten().map(Destination::len).sum()
+    }
+
+    fn is_free(&self) -> bool {
+        self.workers < self.slots.total
+    }
+
+    fn half(&self) -> usize {
+        self.slots.total.div_ceil(2)
+    }
+
+    fn may_probe(&self) -> bool {
+        self.probing < self.half()
+    }
+
     fn destination(&mut self, place: Place) -> Option<&mut Destination<K>> {
         self.destinations.get_mut(place.0)?.as_mut()
     }
 
-    fn take_where(&mut self, mut which: impl FnMut(&mut Destination<K>) -> Vec<QueueId>) -> Vec<QueueId> {
-        let mut taken = Vec::new();
-        for (index, destination) in self.destinations.iter_mut().enumerate() {
-            let Some(destination) = destination else { continue };
-            let ids = which(destination);
-            if ids.is_empty() {
-                continue;
-            }
-            destination.fresh.clear();
-            destination.retries.clear();
-            for id in &ids {
-                self.waiting.remove(&(*id, Place(index)));
-            }
-            taken.extend(ids);
-        }
-        taken
+    fn set_state(&mut self, place: Place, state: State) {
+        let Some(destination) = self.destinations.get_mut(place.0).and_then(Option::as_mut) else { return };
+        let (was, is) = (destination.state == State::Probing, state == State::Probing);
+        destination.state = state;
+        self.probing = self.probing + usize::from(is) - usize::from(was);
     }
 
-    fn place(&mut self, key: &K) -> Place {
+    /// Something has happened to it: it is looked at again.
+    fn wake_up(&mut self, place: Place) {
+        if let Some(destination) = self.destinations.get_mut(place.0).and_then(Option::as_mut) {
+            destination.at = self.queues.wake_up(place, destination.at);
+        }
+    }
+
+    fn place(&mut self, key: &K, terms: Terms) -> Place {
         if let Some(place) = self.places.get(key) {
             return *place;
         }
-        let new = Destination {
-            key: key.clone(),
-            fresh: VecDeque::new(),
-            retries: VecDeque::new(),
-            fresh_run: 0,
-            state: State::Down(Duration::ZERO),
-            failures: 0,
-            suspended: false,
-            workers: 0,
-            idle: Vec::new(),
-            ceiling: None,
-            in_turns: false,
+        let new = Some(Destination::new(key.clone(), terms));
+        let index = match self.destinations.iter().position(Option::is_none) {
+            Some(index) => {
+                self.destinations[index] = new;
+                index
+            }
+            None => {
+                self.destinations.push(new);
+                self.destinations.len() - 1
+            }
         };
-        let index = self.destinations.iter().position(Option::is_none).unwrap_or(self.destinations.len());
-        if index == self.destinations.len() {
-            self.destinations.push(Some(new));
-        } else {
-            self.destinations[index] = Some(new);
-        }
         self.places.insert(key.clone(), Place(index));
         Place(index)
-    }
-}
-
-impl<K> Destination<K> {
-    fn lanes(&self) -> impl Iterator<Item = QueueId> {
-        self.fresh.iter().chain(&self.retries).copied()
-    }
-
-    /// Who may send the next message: an idle worker, or (`Some(None)`) a new one.
-    fn slot(&mut self, now: Duration, most: usize, free: bool) -> Option<Option<Worker>> {
-        if self.suspended {
-            return None;
-        }
-        match self.state {
-            State::Down(until) if now >= until && (free || !self.idle.is_empty()) => self.state = State::Probing,
-            State::Down(_) | State::Probing => return None,
-            State::Open => {}
-        }
-        if let Some(worker) = self.idle.pop() {
-            return Some(Some(worker));
-        }
-        if self.ceiling.is_some_and(|(_, until)| now >= until) {
-            self.ceiling = None;
-        }
-        let most = self.ceiling.map_or(most, |(ceiling, _)| ceiling.min(most));
-        if self.state == State::Open && !(free && self.workers < most) {
-            return None;
-        }
-        self.workers += 1;
-        Some(None)
-    }
-
-    fn take(&mut self) -> Option<QueueId> {
-        let retry = self.fresh.is_empty() || self.fresh_run >= FRESH_RUN && !self.retries.is_empty();
-        self.fresh_run = if retry { 0 } else { self.fresh_run + 1 };
-        if retry { self.retries.pop_front() } else { self.fresh.pop_front() }
     }
 }
 

@@ -149,6 +149,7 @@ impl Plan {
         let config = Arc::new(Mutex::new(Arc::new(self.settings.build())));
         let metrics = Metrics::new();
         let (trigger, shutdown) = shutdown::channel();
+        let view = Arc::<delivery::View>::default();
         let in_force = Arc::clone(&config);
         let options = delivery::Options {
             spool: spool.clone(),
@@ -159,10 +160,11 @@ impl Plan {
             limits: self.limits,
             hostname: "relay.test".into(),
             metrics: metrics.clone(),
+            view: Arc::clone(&view),
             shutdown,
         };
         let task = runtime.spawn(delivery::run(options));
-        Post { runtime, spool, config, metrics, trigger, task, _folder: folder }
+        Post { runtime, spool, config, metrics, view, trigger, task, _folder: folder }
     }
 }
 
@@ -172,6 +174,7 @@ pub(crate) struct Post {
     pub(crate) spool: Spool,
     config: Arc<Mutex<Arc<Config>>>,
     metrics: Metrics,
+    view: Arc<delivery::View>,
     trigger: Trigger,
     task: tokio::task::JoinHandle<()>,
     _folder: tempfile::TempDir,
@@ -266,6 +269,13 @@ impl Post {
 
     pub(crate) fn count(&self, outcome: Outcome) -> u64 {
         self.metrics.delivery().recipients.get_or_create(&Fate { outcome }).get()
+    }
+
+    /// Why mail to bob@example.test waits, if its next hops cannot be reached.
+    pub(crate) fn down(&self) -> Option<delivery::Down> {
+        let config = self.config.lock().unwrap().clone();
+        let origin = Origin::Outsider { client: [192, 0, 2, 9].into() };
+        self.view.down(&config.route(&origin, &"bob@example.test".parse().unwrap()))
     }
 
     pub(crate) fn metrics(&self) -> &postern_relay::metrics::Delivery {

@@ -14,7 +14,7 @@ use crate::post::{Letter, Plan, Post, SOON, Settings};
 
 #[test]
 fn mail_waits_while_the_server_is_away_and_arrives_when_it_is_back() {
-    let address = loopback::address();
+    let (address, arrived) = (loopback::address(), Timestamp::now());
     let post = Post::start(Settings::to(&[address]));
     let first = post.post_one();
     post.wait_for_attempts(first, 1);
@@ -23,6 +23,8 @@ fn mail_waits_while_the_server_is_away_and_arrives_when_it_is_back() {
     }
     wait_until("some probes", SOON, || post.metrics().failed_connections.get() >= 4).unwrap();
     assert_eq!(post.metrics().destinations_down.get(), 1);
+    let down = post.down().unwrap();
+    assert!(down.failures >= 3 && down.problem.status == "4.4.1" && down.next_probe > arrived, "{down:?}");
     let (probes, deferred) = (post.metrics().failed_connections.get(), post.count(Outcome::Deferred));
     assert!(probes < 15 && deferred <= probes, "{probes} connections, {deferred} attempts for 101 messages");
     let sink = Sink::listen(address).unwrap();
@@ -30,6 +32,7 @@ fn mail_waits_while_the_server_is_away_and_arrives_when_it_is_back() {
     post.wait_until_empty();
     assert_eq!(sink.mails().len(), 101);
     wait_until("up again", SOON, || post.metrics().destinations_down.get() == 0).unwrap();
+    assert_eq!(post.down(), None);
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn with_the_id_in_use(origin: impl FnOnce(QueueId) -> Origin) -> (Post, Sink) {
     let out_suspended = suspended(&settings, "out");
     let post = Post::start(suspended(&out_suspended, "mailbox"));
     let id = post.post_one();
-    let taken = bounce::id(id, &[0], 0);
+    let taken = bounce::id(id, bounce::Kind::Failed, &[0], 0);
     post.commit_as(taken, &Letter { sender: "", ..Letter::to(&["alice@sender.test"]) }, origin(id));
     post.change(&out_suspended);
     wait_until("the failure is settled", SOON, || {

@@ -3,9 +3,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
+use super::allowance::Full;
 use super::health::Health;
+use super::kept::{Kept, Limited, keep};
 use super::lookup::{Found, NoWay, Walk};
 use super::next_hop::{Goal, NextHop, NextHops, came_from};
 use super::outcome::Heard;
@@ -13,46 +15,7 @@ use super::worker::Reporter;
 use super::{Shared, chance, monotonic};
 use crate::client::{self, Connection, Content, Fault, Recipient, Said, Target, TlsUse, Transaction, Verdict};
 use crate::envelope::Envelope;
-use crate::metrics::Metrics;
 use crate::spool::Claim;
-
-/// A connection is not kept for longer, so that the first choice gets its mail back after it was away.
-const KEPT_MAX: Duration = Duration::from_secs(300);
-
-/// A connection that a worker keeps from message to message.
-pub(super) struct Kept {
-    connection: Connection,
-    since: Duration,
-    messages: u64,
-    _counted: Counted,
-}
-
-/// Counts a connection for as long as it lives, whatever ends it.
-struct Counted(Metrics);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.delivery().open_connections.dec();
-    }
-}
-
-impl Kept {
-    fn new(connection: Connection, metrics: &Metrics) -> Self {
-        metrics.delivery().connections.inc();
-        metrics.delivery().open_connections.inc();
-        Self { connection, since: monotonic(), messages: 0, _counted: Counted(metrics.clone()) }
-    }
-
-    /// Whether it may carry another message.
-    pub(super) fn is_good(&self, messages_max: u64) -> bool {
-        self.connection.is_usable() && self.messages < messages_max && monotonic() < self.since + KEPT_MAX
-    }
-
-    pub(super) async fn quit(self) {
-        let Self { connection, _counted, .. } = self;
-        connection.quit().await;
-    }
-}
 
 /// Whether the next hops answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +26,8 @@ pub(super) enum Reach {
     Nobody,
     /// None of those asked did.
     Unreachable,
+    /// Nobody was asked, for they have what they may have.
+    Full(Full),
 }
 
 pub(super) struct Attempt<'a> {
@@ -77,18 +42,32 @@ pub(super) struct Attempt<'a> {
     answered: bool,
     /// An address was left out because the message came from there.
     looped: bool,
+    /// When a host may have more that may not now, and the tier that it is in: a later one is not asked instead.
+    full: Option<(usize, Full)>,
 }
 
 impl<'a> Attempt<'a> {
     pub(super) fn new(shared: &'a Shared, claim: &'a Claim, reporter: &'a Reporter) -> Self {
         let heard = vec![None; claim.recipients().len()];
-        Self { shared, claim, reporter, heard, tried: Vec::new(), problem: None, answered: false, looped: false }
+        Self {
+            shared,
+            claim,
+            reporter,
+            heard,
+            tried: Vec::new(),
+            problem: None,
+            answered: false,
+            looped: false,
+            full: None,
+        }
     }
 
     /// Tries, and answers what each recipient came to. `kept` is used, and replaced by a better one.
     pub(super) async fn run(mut self, kept: &mut Option<Kept>, hops: &NextHops) -> (Vec<Heard>, Reach) {
         self.reuse(kept).await;
-        self.dial_all(kept, hops).await;
+        if self.full.is_none() {
+            self.dial_all(kept, hops).await;
+        }
         self.finish(hops)
     }
 
@@ -99,7 +78,9 @@ impl<'a> Attempt<'a> {
         if came_from(&self.claim.envelope().origin, address.ip()) {
             connection.quit().await;
         } else if !connection.connection.is_stale().await {
-            if self.session(&mut connection).await {
+            if let Err(full) = connection.may_send() {
+                self.full = Some((0, full));
+            } else if self.session(&mut connection).await {
                 self.answered = true;
                 self.tried.push(address);
             } else {
@@ -112,6 +93,9 @@ impl<'a> Attempt<'a> {
     async fn dial_all(&mut self, kept: &mut Option<Kept>, hops: &NextHops) {
         let mut passed_over = Vec::new();
         for hop in &hops.list {
+            if self.full.is_some_and(|(tier, _)| tier < hop.tier) {
+                return;
+            }
             self.walk(hop, kept, &mut passed_over).await;
         }
         for (hop, found) in passed_over {
@@ -163,7 +147,7 @@ impl<'a> Attempt<'a> {
         if !(never && matches!(hop.goal, Goal::Direct(_))) {
             return self.failed(server, fault.into());
         }
-        let heard = Heard { server, verdict: Verdict::Refused(fault.into()) };
+        let heard = Heard { server, verdict: Verdict::Refused(fault.into()), passes_dsn: false };
         for place in 0..self.heard.len() {
             if self.is_open(place) {
                 self.heard[place] = Some(heard.clone());
@@ -175,6 +159,17 @@ impl<'a> Attempt<'a> {
     async fn dial(&mut self, hop: &NextHop, found: &Found, kept: &mut Option<Kept>) -> bool {
         let Found { name, address } = found;
         let address = *address;
+        if self.full.is_some_and(|(tier, _)| tier < hop.tier) {
+            return false;
+        }
+        let limits = match self.limits(hop, kept).await {
+            Ok(limits) => limits,
+            Err(full) => {
+                let both = self.full.map_or(full, |(_, other)| full.or(other));
+                self.full = Some((hop.tier, both));
+                return false;
+            }
+        };
         self.tried.push(address);
         let target = Target { name, address, tls: &hop.tls, login: hop.login.as_deref() };
         match Connection::open(target, &self.shared.hostname, &self.shared.timeouts).await {
@@ -193,7 +188,9 @@ impl<'a> Attempt<'a> {
                         "without TLS: it is not required for this host"
                     );
                 }
-                let mut connection = Kept::new(connection, &self.shared.metrics);
+                let messages_max = hop.limits.messages_per_connection.map(u64::from);
+                let messages_max = messages_max.unwrap_or(self.shared.limits.connection_messages);
+                let mut connection = Kept::new(connection, messages_max, limits, &self.shared.metrics);
                 if self.session(&mut connection).await {
                     self.answered = true;
                     self.health().answered(address);
@@ -207,6 +204,24 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// A place and a message of what the host may have. A connection that is kept to the same host gives its place up.
+    async fn limits(&self, hop: &NextHop, kept: &mut Option<Kept>) -> Result<Option<Limited>, Full> {
+        let Some(allowance) = self.shared.allowances.of(hop) else { return Ok(None) };
+        let own = |kept: &Kept| kept.limits.as_ref().is_some_and(|limited| Arc::ptr_eq(&limited.allowance, &allowance));
+        let (most, per_minute) = (hop.limits.connections, hop.limits.messages_per_minute);
+        let mut seat = allowance.connect(most, monotonic());
+        if seat.is_err()
+            && kept.as_ref().is_some_and(own)
+            && let Some(kept) = kept.take()
+        {
+            kept.quit().await;
+            seat = allowance.connect(most, monotonic());
+        }
+        let seat = seat?;
+        allowance.send(per_minute, monotonic())?;
+        Ok(Some(Limited { allowance, per_minute, _seat: seat }))
+    }
+
     /// The transactions of this message on one connection: a second one for those that the server wants in another. Whether
     /// the server answered MAIL.
     async fn session(&mut self, kept: &mut Kept) -> bool {
@@ -214,10 +229,10 @@ impl<'a> Attempt<'a> {
         let mut answered = false;
         while !wanted.is_empty() {
             let sent = self.transaction(kept, &wanted).await;
-            let server = kept.connection.server().to_owned();
+            let (server, passes_dsn) = (kept.connection.server().to_owned(), kept.connection.offers().dsn);
             if !sent.mail_answered {
                 let verdict = sent.verdicts.into_iter().next();
-                self.problem = verdict.map(|verdict| Heard { server, verdict });
+                self.problem = verdict.map(|verdict| Heard { server, verdict, passes_dsn: false });
                 return answered;
             }
             answered = true;
@@ -227,7 +242,7 @@ impl<'a> Attempt<'a> {
                 if any_taken && verdict.wants_another_transaction() {
                     again.push(place);
                 }
-                self.heard[place] = Some(Heard { server: server.clone(), verdict });
+                self.heard[place] = Some(Heard { server: server.clone(), verdict, passes_dsn });
             }
             wanted = if kept.connection.is_usable() { again } else { Vec::new() };
         }
@@ -263,16 +278,18 @@ impl<'a> Attempt<'a> {
         let refused = |text: String| Verdict::Refused(Fault { status: "5.4.6", text }.into());
         let rest = self.problem.unwrap_or_else(|| Heard {
             server: String::new(),
+            passes_dsn: false,
             verdict: if self.looped {
                 refused("it would go back to the server from which it came".into())
             } else {
                 not_now(Fault { status: "4.3.5", text: hops.faults.join("; ") }.into())
             },
         });
-        let reach = match (self.answered || decided, asked) {
-            (true, _) => Reach::Answered,
-            (false, true) => Reach::Unreachable,
-            (false, false) => Reach::Nobody,
+        let reach = match (self.answered || decided, self.full, asked) {
+            (true, ..) => Reach::Answered,
+            (false, Some((_, full)), _) => Reach::Full(full),
+            (false, None, true) => Reach::Unreachable,
+            (false, None, false) => Reach::Nobody,
         };
         (self.heard.into_iter().map(|heard| heard.unwrap_or_else(|| rest.clone())).collect(), reach)
     }
@@ -280,7 +297,7 @@ impl<'a> Attempt<'a> {
     fn failed(&mut self, server: String, said: Said) {
         self.shared.metrics.delivery().failed_connections.inc();
         tracing::warn!(queue_id = %self.claim.id(), host = server, reply = %said, "no connection");
-        self.problem = Some(Heard { server, verdict: not_now(said) });
+        self.problem = Some(Heard { server, verdict: not_now(said), passes_dsn: false });
     }
 
     fn is_open(&self, place: usize) -> bool {
@@ -303,15 +320,6 @@ fn recipient(envelope: &Envelope, index: u32) -> Recipient<'_> {
 
 fn not_now(said: Said) -> Verdict {
     Verdict::NotNow { said, dot_sent: false }
-}
-
-/// Keeps a connection for the next message, unless there is one already or it is of no use.
-async fn keep(kept: &mut Option<Kept>, connection: Kept) {
-    match kept {
-        _ if !connection.connection.is_usable() => {}
-        None => *kept = Some(connection),
-        Some(_) => connection.quit().await,
-    }
 }
 
 /// A message's content, opened when a server wants it.

@@ -7,8 +7,10 @@
 //! Never parses content. Never settles a failure before the notification about it has its own receipt. A panic in an attempt
 //! returns its claim, and the message waits; a panic of the scheduler ends the process, for the spool is the truth.
 
+mod allowance;
 mod attempt;
 mod health;
+mod kept;
 mod lookup;
 mod next_hop;
 mod notification;
@@ -16,6 +18,9 @@ mod outcome;
 mod record;
 mod routing;
 mod scheduler;
+mod view;
+mod warning;
+mod wheel;
 mod worker;
 
 use std::sync::Arc;
@@ -30,8 +35,10 @@ use crate::metrics::Metrics;
 use crate::schedule::Backoff;
 use crate::shutdown::Shutdown;
 use crate::spool::{Arrivals, Spool};
+use allowance::Allowances;
 use health::Health;
 pub use lookup::Exchangers;
+pub use view::{Down, View};
 
 /// Answers with the settings in force.
 pub type InForce = Arc<dyn Fn() -> Arc<dyn Directory> + Send + Sync>;
@@ -55,13 +62,15 @@ pub struct Options {
     pub hostname: Arc<str>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where a person sees why mail waits.
+    pub view: Arc<View>,
     /// At Draining nothing more is claimed and attempts are finished; at Ended they are cut off.
     pub shutdown: Shutdown,
 }
 
 /// Delivers until the shutdown. When it returns, every connection is closed and every claim is settled or returned.
 pub async fn run(options: Options) {
-    let Options { spool, arrivals, directory, lookup, exchangers, limits, hostname, metrics, shutdown } = options;
+    let Options { spool, arrivals, directory, lookup, exchangers, limits, hostname, metrics, view, shutdown } = options;
     let retry = Backoff { first: limits.retry_first, max: limits.retry_max };
     let shared = Shared {
         spool,
@@ -70,10 +79,12 @@ pub async fn run(options: Options) {
         exchangers,
         timeouts: Timeouts::from(&limits),
         health: Health::new(Backoff { first: limits.host_retry_first, max: limits.host_retry_max }),
+        allowances: Allowances::default(),
         retry,
         limits,
         hostname,
         metrics,
+        view,
         rotation: AtomicUsize::new(0),
     };
     scheduler::run(Arc::new(shared), arrivals, shutdown).await;
@@ -95,6 +106,8 @@ struct Shared {
     hostname: Arc<str>,
     metrics: Metrics,
     health: Health,
+    allowances: Allowances,
+    view: Arc<View>,
     /// Counts new connections, so that equal endpoints share them.
     rotation: AtomicUsize,
 }

@@ -4,11 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_wire::snapshot::HostLimits;
 use rustls_pki_types::ServerName;
 
+use crate::address::ReversePath;
 use crate::config::{Credentials, Directory, Endpoint, Host, TlsClient, TlsPlan};
 use crate::envelope::Origin;
 use crate::route::Destination;
+use crate::schedule::Terms;
 
 /// What makes a destination.
 pub(super) type Key = Destination;
@@ -19,6 +22,11 @@ pub(super) struct NextHop {
     pub(super) goal: Goal,
     pub(super) tls: TlsPlan,
     pub(super) login: Option<Arc<Credentials>>,
+    /// Whose limits hold: with others of this name they are counted together.
+    pub(super) host: Arc<str>,
+    pub(super) limits: HostLimits,
+    /// Its place among the preferences: hops of the same tier are equal.
+    pub(super) tier: usize,
 }
 
 /// Where to look for a server.
@@ -41,6 +49,10 @@ pub(super) struct NextHops {
     pub(super) faults: Vec<String>,
     /// How long mail is kept: the longest of its hosts.
     pub(super) lifetime: Duration,
+    /// How long mail with the null sender is kept: the longest of its hosts.
+    pub(super) null_sender_lifetime: Duration,
+    /// After how long a sender of ours is told that mail waits: the shortest of its hosts.
+    pub(super) warn_after: Option<Duration>,
     /// One of the hosts is suspended: nothing expires.
     pub(super) any_suspended: bool,
     /// All of them are: nothing is dialled.
@@ -53,6 +65,8 @@ impl NextHops {
             list: Vec::new(),
             faults: Vec::new(),
             lifetime: Duration::ZERO,
+            null_sender_lifetime: Duration::ZERO,
+            warn_after: None,
             any_suspended: false,
             all_suspended: true,
         };
@@ -60,16 +74,16 @@ impl NextHops {
             Destination::Hosts(tiers) => &tiers[..],
             Destination::Mx(domain) => {
                 let mut list = Vec::new();
-                all.add(&directory.direct(), Some(domain.as_str()), &mut list);
+                all.add(&directory.direct(), 0, Some(domain.as_str()), &mut list);
                 all.list = list;
                 return all;
             }
         };
-        for tier in tiers {
+        for (tier, hosts) in tiers.iter().enumerate() {
             let mut equal = Vec::new();
-            for name in &tier.hosts {
+            for name in &hosts.hosts {
                 match directory.host(name) {
-                    Some(host) => all.add(&host, None, &mut equal),
+                    Some(host) => all.add(&host, tier, None, &mut equal),
                     None => {
                         all.all_suspended = false;
                         all.faults.push(format!("there is no RelayHost {name}"));
@@ -84,13 +98,16 @@ impl NextHops {
         }
         if all.lifetime.is_zero() {
             all.lifetime = directory.lifetime();
+            all.null_sender_lifetime = all.lifetime;
         }
         all
     }
 
     /// `direct`: the recipient's domain, whose mail exchangers the host stands for.
-    fn add(&mut self, host: &Host, direct: Option<&str>, equal: &mut Vec<NextHop>) {
+    fn add(&mut self, host: &Host, tier: usize, direct: Option<&str>, equal: &mut Vec<NextHop>) {
         self.lifetime = self.lifetime.max(host.lifetime);
+        self.null_sender_lifetime = self.null_sender_lifetime.max(host.null_sender_lifetime);
+        self.warn_after = [self.warn_after, host.warn_after].into_iter().flatten().min();
         self.any_suspended |= host.suspend;
         self.all_suspended &= host.suspend;
         if host.suspend {
@@ -105,9 +122,46 @@ impl NextHops {
             Err(why) => self.faults.push(format!("RelayHost {}: {why}", host.name)),
             Ok(_) if goals.is_empty() => self.faults.push(format!("RelayHost {} has no endpoints", host.name)),
             Ok((tls, login)) => {
-                let hop = |goal| NextHop { tls: plan(tls, &goal), login: login.cloned(), goal };
+                let hop = |goal| NextHop {
+                    tls: plan(tls, &goal),
+                    goal,
+                    login: login.cloned(),
+                    host: host.name.clone(),
+                    limits: host.limits,
+                    tier,
+                };
                 equal.extend(goals.into_iter().map(hop));
             }
+        }
+    }
+}
+
+impl NextHops {
+    /// How long mail with this sender is kept.
+    pub(super) fn lifetime_of(&self, sender: &ReversePath) -> Duration {
+        match sender {
+            _ if self.any_suspended => Duration::MAX,
+            ReversePath::Null => self.null_sender_lifetime,
+            ReversePath::Mailbox(_) => self.lifetime,
+        }
+    }
+
+    /// What the schedule goes by. `connections` is the relay's own limit.
+    pub(super) fn terms(&self, connections: usize) -> Terms {
+        let mut hosts: Vec<_> = self.list.iter().map(|hop| (&hop.host, hop.limits.connections)).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        // Without a limit of its own a host has the relay's, alone or together with others.
+        let limited: Option<Vec<u32>> = hosts.into_iter().map(|(_, most)| most).collect();
+        let limited = limited.filter(|limits| !limits.is_empty());
+        let limited =
+            limited.map(|limits| limits.iter().fold(0, |sum: usize, most| sum.saturating_add(*most as usize)));
+        Terms {
+            suspended: self.all_suspended,
+            connections: limited.unwrap_or(connections),
+            lifetime: if self.any_suspended { Duration::MAX } else { self.lifetime },
+            null_sender_lifetime: if self.any_suspended { Duration::MAX } else { self.null_sender_lifetime },
+            warn_after: self.warn_after,
         }
     }
 }
@@ -169,7 +223,7 @@ mod tests {
         let endpoint = |address: &&str| Endpoint { address: (*address).into(), port: 25 };
         Host {
             auth: None,
-            limits: postern_wire::snapshot::HostLimits::default(),
+            limits: HostLimits::default(),
             mx: Vec::new(),
             source_names: Vec::new(),
             source_certificates: Vec::new(),
@@ -232,6 +286,28 @@ mod tests {
         assert!(hops.any_suspended && !hops.all_suspended);
         hosts.0[1].suspend = true;
         assert!(NextHops::of(&hosts, &key(&[&["a"], &["b"]]), 0).all_suspended);
+    }
+
+    #[test]
+    fn the_schedule_goes_by_the_limits_of_the_hosts() {
+        let mut hosts = Hosts(vec![host("a", &["a1", "a2"]), host("b", &["b1"])]);
+        let terms = |hosts: &Hosts| NextHops::of(hosts, &key(&[&["a"], &["b"]]), 0).terms(20);
+        assert_eq!(terms(&hosts).connections, 20);
+        hosts.0[0].limits.connections = Some(2);
+        assert_eq!(terms(&hosts).connections, 20);
+        hosts.0[1].limits.connections = Some(30);
+        assert_eq!(terms(&hosts).connections, 32);
+        (hosts.0[0].warn_after, hosts.0[1].warn_after) = (Some(Duration::from_secs(9)), Some(Duration::from_secs(8)));
+        hosts.0[1].null_sender_lifetime = Duration::from_secs(5);
+        let (terms, hops) = (terms(&hosts), NextHops::of(&hosts, &key(&[&["a"], &["b"]]), 0));
+        assert_eq!(
+            (terms.warn_after, terms.null_sender_lifetime),
+            (Some(Duration::from_secs(8)), Duration::from_secs(10))
+        );
+        assert_eq!(hops.lifetime_of(&ReversePath::Null), Duration::from_secs(10));
+        hosts.0[0].suspend = true;
+        let hops = NextHops::of(&hosts, &key(&[&["a"], &["b"]]), 0);
+        assert_eq!((hops.lifetime_of(&ReversePath::Null), hops.terms(20).lifetime), (Duration::MAX, Duration::MAX));
     }
 
     #[test]

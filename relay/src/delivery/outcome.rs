@@ -17,6 +17,8 @@ pub(super) struct Heard {
     /// `name[address]:port`; empty when none was asked.
     pub(super) server: String,
     pub(super) verdict: Verdict,
+    /// Whether the server was told what the sender wants to hear: then it is the server's turn to tell of success.
+    pub(super) passes_dsn: bool,
 }
 
 impl Heard {
@@ -106,7 +108,7 @@ mod tests {
     }
 
     fn heard(verdict: Verdict) -> Heard {
-        Heard { server: "mx[192.0.2.1]:25".into(), verdict }
+        Heard { server: "mx[192.0.2.1]:25".into(), verdict, passes_dsn: false }
     }
 
     fn not_now(said: Said) -> Heard {

@@ -1,14 +1,13 @@
 //! Where the recipients of one message go, and what is settled without asking any next hop: no route, or too late.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::next_hop::Key;
-use super::notification::settle;
+use super::next_hop::{Key, NextHops};
+use super::notification::{Told, settle};
 use super::outcome::{expired, later, remote};
-use super::{Shared, chance, record};
+use super::{Shared, chance, record, warning};
 use crate::config::Directory;
 use crate::envelope::{Outcome, Remote};
 use crate::queue_id::QueueId;
@@ -26,12 +25,22 @@ pub(super) enum Looked {
 /// Where one message goes.
 #[derive(Debug, Default)]
 pub(super) struct Routed {
-    /// Its destinations, and whether no recipient for it was tried before.
-    pub(super) to: Vec<(Key, bool)>,
+    /// Its destinations.
+    pub(super) to: Vec<Part>,
     /// Recipients without a route (their places), and why.
     pub(super) held: Vec<(u32, Arc<str>)>,
     /// When the first of those is due that are not due now.
     pub(super) later: Option<Timestamp>,
+}
+
+/// The recipients of one message that go the same way.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) key: Key,
+    /// None of them was tried before.
+    pub(super) fresh: bool,
+    /// When the first of them was due.
+    pub(super) due: Timestamp,
 }
 
 /// Whether a time has come. One that is further ahead than any wait was set by a clock that has gone back since.
@@ -52,9 +61,9 @@ pub(super) fn route(shared: &Shared, directory: &dyn Directory, pending: &Pendin
         let fresh = recipient.attempts == 0;
         match directory.route(&pending.envelope.origin, mailbox) {
             Route::Held(why) => routed.held.push((recipient.index, why)),
-            Route::To(key) => match routed.to.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, all_fresh)) => *all_fresh &= fresh,
-                None => routed.to.push((key, fresh)),
+            Route::To(key) => match routed.to.iter_mut().find(|part| part.key == key) {
+                Some(part) => (part.fresh, part.due) = (part.fresh && fresh, part.due.min(recipient.due)),
+                None => routed.to.push(Part { key, fresh, due: recipient.due }),
             },
         }
     }
@@ -83,39 +92,42 @@ pub(super) async fn hold(shared: Arc<Shared>, id: QueueId, held: Vec<(u32, Arc<s
             None => Outcome::Failed(expired(&said, lifetime)),
         });
     }
-    let due = settle(&shared, claim, outcomes, now).await;
+    let due = settle(&shared, claim, outcomes, &Told::nothing(), now).await;
     Looked::Later(due.map(|due| (due, id)).into_iter().collect())
 }
 
-/// Returns what waited for a next hop until it was too late. What is not too old after all goes back.
-pub(super) async fn expire(
-    shared: Arc<Shared>,
-    ids: Vec<QueueId>,
-    key: Key,
-    lifetime: Duration,
-    heard: Remote,
-) -> Looked {
+/// What waited for a next hop until it was too late is returned, and of what waits for long the sender is told: the failed
+/// probe counts as an attempt. What has time after all goes back.
+pub(super) async fn aged(shared: Arc<Shared>, ids: Vec<QueueId>, key: Key, heard: Remote) -> Looked {
     let directory = shared.directory();
+    let hops = NextHops::of(&*directory, &key, 0);
     let mut again = Vec::new();
     for id in ids {
         let now = Timestamp::now();
         let Some(pending) = shared.spool.envelope(id).await else { continue };
-        if record::age(pending.envelope.arrived, now) < lifetime {
+        let envelope = &pending.envelope;
+        let (age, lifetime) = (record::age(envelope.arrived, now), hops.lifetime_of(&envelope.sender));
+        let owed_at = warning::owed_at(envelope, hops.warn_after);
+        let goes_there = |place: u32| {
+            let mailbox = envelope.recipients.get(place as usize);
+            mailbox.is_some_and(|mailbox| directory.route(&envelope.origin, mailbox) == Route::To(key.clone()))
+        };
+        let is_aged = |due| age >= lifetime || warning::is_first(owed_at, due, now);
+        let mine = pending.recipients.iter().filter(|recipient| is_aged(recipient.due) && goes_there(recipient.index));
+        let places: Vec<u32> = mine.map(|recipient| recipient.index).collect();
+        let claim = if places.is_empty() { None } else { shared.spool.claim(id, &places).await };
+        let Some(claim) = claim else {
             again.push((now, id));
             continue;
-        }
-        let goes_there = |place: u32| {
-            let mailbox = pending.envelope.recipients.get(place as usize);
-            mailbox.is_some_and(|mailbox| directory.route(&pending.envelope.origin, mailbox) == Route::To(key.clone()))
         };
-        let places: Vec<u32> =
-            pending.recipients.iter().map(|recipient| recipient.index).filter(|place| goes_there(*place)).collect();
-        if let Some(claim) = shared.spool.claim(id, &places).await {
-            let outcomes = vec![Outcome::Failed(expired(&heard, lifetime)); claim.recipients().len()];
-            again.extend(settle(&shared, claim, outcomes, now).await.map(|due| (due, id)));
-        } else {
-            again.push((now, id));
-        }
+        let chance = chance();
+        let outcome = |attempts: u32| match shared.retry.retry(attempts.saturating_add(1), age, lifetime, chance) {
+            None => Outcome::Failed(expired(&heard, lifetime)),
+            Some(wait) => Outcome::Deferred { remote: heard.clone(), until: later(now, wait) },
+        };
+        let outcomes = claim.recipients().iter().map(|recipient| outcome(recipient.attempts)).collect();
+        let told = Told { by_next_hop: Vec::new(), owed_at, lifetime };
+        again.extend(settle(&shared, claim, outcomes, &told, now).await.map(|due| (due, id)));
     }
     Looked::Later(again)
 }

@@ -2,7 +2,7 @@
 //!
 //! It holds ids only. Routes are asked for by looking messages up in the spool, a bounded number at a time.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +14,15 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::next_hop::{Key, NextHops};
-use super::routing::{self, Looked};
+use super::routing::{self, Looked, Part};
+use super::wheel::Wheel;
 use super::worker::{self, Event, Job, Reporter};
-use super::{PANICKED, Shared, chance, monotonic};
+use super::{PANICKED, Shared, chance, monotonic, warning};
+use crate::address::ReversePath;
 use crate::config::Directory;
-use crate::envelope::Remote;
+use crate::envelope::{Envelope, Remote};
 use crate::queue_id::QueueId;
-use crate::schedule::{Backoff, Place, Schedule, Slots, Work, Worker};
+use crate::schedule::{Backoff, Place, Schedule, Slots, Terms, Turn, Waiting, Work, Worker};
 use crate::shutdown::{Shutdown, Stage};
 use crate::spool::{Arrival, Arrivals};
 
@@ -59,8 +61,8 @@ struct Scheduler {
     schedule: Schedule<Key>,
     /// The settings by which routes were last asked.
     directory: Arc<dyn Directory>,
-    /// What is due later. A set: what is pushed twice is still looked up once.
-    wheel: BTreeSet<(Timestamp, QueueId)>,
+    /// What is due later.
+    wheel: Wheel,
     /// What has no route, or a host that cannot be used: due as soon as the settings change.
     held: HashSet<QueueId>,
     /// To be looked up: whether the spool has announced it.
@@ -81,13 +83,13 @@ impl Scheduler {
     fn new(shared: Arc<Shared>) -> Self {
         let count = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let limits = &shared.limits;
-        let slots = Slots { total: count(limits.delivery_connections), each: count(limits.host_connections) };
+        let slots = Slots { total: count(limits.delivery_connections) };
         let backoff = Backoff { first: limits.host_retry_first, max: limits.host_retry_max };
         let (events, heard) = mpsc::unbounded_channel();
         Self {
             schedule: Schedule::new(slots, backoff),
             directory: shared.directory(),
-            wheel: BTreeSet::new(),
+            wheel: Wheel::default(),
             held: HashSet::new(),
             to_route: VecDeque::new(),
             looking: FuturesUnordered::new(),
@@ -120,6 +122,7 @@ impl Scheduler {
                     None => break,
                 },
                 _ = tick.tick() => self.tick(),
+                () = nap(self.schedule.wake()) => {}
             }
         }
         self.drain(&shutdown).await;
@@ -148,8 +151,14 @@ impl Scheduler {
         if routing::is_due(&self.shared, due, Timestamp::now()) {
             self.to_route.push_back((arrival.id, true));
         } else {
-            self.wheel.insert((due, arrival.id));
+            self.wheel.insert(due, arrival.id);
         }
+    }
+
+    /// What holds for a destination.
+    fn terms(&self, key: &Key) -> Terms {
+        let connections = usize::try_from(self.shared.limits.host_connections).unwrap_or(usize::MAX);
+        NextHops::of(&*self.directory, key, 0).terms(connections)
     }
 
     /// Looks up what is to be routed.
@@ -166,19 +175,16 @@ impl Scheduler {
             Looked::Found(Some(pending), announced) => (pending, announced),
             Looked::Found(None, _) => return,
             Looked::Later(later) => {
-                self.wheel.extend(later);
+                later.into_iter().for_each(|(due, id)| self.wheel.insert(due, id));
                 return;
             }
         };
         let routed = routing::route(&self.shared, &*self.directory, &pending, Timestamp::now());
-        self.wheel.extend(routed.later.map(|due| (due, pending.id)));
-        for (key, fresh) in routed.to {
-            let suspended = NextHops::of(&*self.directory, &key, 0).all_suspended;
-            let waits = !self.schedule.push(&key, pending.id, fresh, suspended);
-            if announced && (waits || !fresh) {
-                // It was tried, or waits, and is announced all the same: a person wants it tried now.
-                self.schedule.probe(&key);
-            }
+        if let Some(due) = routed.later {
+            self.wheel.insert(due, pending.id);
+        }
+        for part in routed.to {
+            self.push(&pending.envelope, pending.id, part, announced);
         }
         if !routed.held.is_empty() {
             self.held.insert(pending.id);
@@ -186,14 +192,40 @@ impl Scheduler {
         }
     }
 
+    fn push(&mut self, envelope: &Envelope, id: QueueId, part: Part, announced: bool) {
+        let Part { key, fresh, due } = part;
+        let terms = self.schedule.terms(&key).copied().unwrap_or_else(|| self.terms(&key));
+        let owed_at = warning::owed_at(envelope, terms.warn_after);
+        let waiting = Waiting {
+            fresh,
+            null_sender: envelope.sender == ReversePath::Null,
+            unwarned: owed_at.is_some_and(|at| due <= at),
+        };
+        let waits = !self.schedule.push(&key, id, waiting, terms);
+        if announced && (waits || !fresh) {
+            // It was tried, or waits, and is announced all the same: a person wants it tried now.
+            self.schedule.probe(&key);
+        }
+    }
+
     /// Gives out what may be sent now.
     fn assign(&mut self) {
         let now = monotonic();
-        while let Some(Work { place, key, message, worker }) = self.schedule.next(now) {
-            let job = Job { place, key, message };
-            match worker {
-                None => self.hire(job),
-                Some(worker) => self.pass(worker, job),
+        while let Some(turn) = self.schedule.next(now) {
+            match turn {
+                Turn::Send(Work { place, key, message, worker }) => {
+                    let job = Job { place, key, message };
+                    match worker {
+                        None => self.hire(job),
+                        Some(worker) => self.pass(worker, job),
+                    }
+                }
+                Turn::Retire(worker) => {
+                    if let Some(hand) = self.workers.get(&worker).and_then(|task| self.hands.get_mut(task)) {
+                        // Without a sender it says goodbye to its next hop.
+                        hand.jobs = mpsc::channel(1).0;
+                    }
+                }
             }
         }
     }
@@ -219,46 +251,55 @@ impl Scheduler {
         };
         if let Some(job) = returned {
             // It ends at this very moment. Another one takes the message.
-            self.schedule.push(&job.key, job.message, true, false);
+            self.to_route.push_back((job.message, false));
         }
     }
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Reached(place) => self.schedule.reached(place),
+            Event::Reached(place) => self.reached(place),
             // Unless it has ended since.
-            Event::Idle(place, worker) if self.workers.contains_key(&worker) => self.schedule.idle(place, worker),
+            Event::Idle(place, worker) if self.workers.contains_key(&worker) => {
+                self.reached(place);
+                self.schedule.idle(place, worker);
+            }
             Event::Idle(..) => {}
+            Event::Full(place, full) => self.schedule.pace(place, full.until, full.every),
             Event::Route(id) => self.to_route.push_back((id, false)),
             Event::Held(id) => {
                 self.held.insert(id);
             }
             Event::Later(due, id) => {
-                self.wheel.insert((due, id));
+                self.wheel.insert(due, id);
             }
             Event::Unreachable { place, key, heard, answer } => {
                 let now = monotonic();
                 let until = self.schedule.unreachable(place, now, chance());
                 answer.send(until.map(|until| until.saturating_sub(now))).ok();
-                if until.is_some() {
-                    self.expire(place, &key, heard);
+                if let Some(until) = until {
+                    let next_probe = super::outcome::later(Timestamp::now(), until.saturating_sub(now));
+                    self.shared.view.is_down(&key, heard.clone(), next_probe);
+                    self.age(place, key, heard);
                 }
             }
         }
     }
 
-    /// What waits for a next hop that is down is not tried one by one: when it is too old, the failed probe was its attempt.
-    fn expire(&mut self, place: Place, key: &Key, heard: Remote) {
-        let hops = NextHops::of(&*self.directory, key, 0);
-        let lifetime = i64::try_from(hops.lifetime.as_millis()).unwrap_or(i64::MAX);
-        let before = u64::try_from(Timestamp::now().as_millisecond().saturating_sub(lifetime)).unwrap_or(0);
-        if hops.any_suspended {
-            return;
+    fn reached(&mut self, place: Place) {
+        if self.schedule.reached(place)
+            && let Some(key) = self.schedule.key(place)
+        {
+            self.shared.view.is_back(key);
         }
-        let old = self.schedule.take_old(place, before);
-        if !old.is_empty() {
-            let shared = Arc::clone(&self.shared);
-            self.looking.push(Box::pin(routing::expire(shared, old, key.clone(), hops.lifetime, heard)));
+    }
+
+    /// What waits for a next hop that is down is not tried one by one: when it is too old, or for too long without a word to
+    /// its sender, the failed probe was its attempt.
+    fn age(&mut self, place: Place, key: Key, heard: Remote) {
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        let aged = self.schedule.take_aged(place, now);
+        if !aged.is_empty() {
+            self.looking.push(Box::pin(routing::aged(Arc::clone(&self.shared), aged, key, heard)));
         }
     }
 
@@ -274,19 +315,20 @@ impl Scheduler {
             let due = super::outcome::later(Timestamp::now(), PANICKED);
             tracing::error!(queue_id = %hand.message, "an attempt panicked; the message waits");
             self.panicked.insert(hand.message, due);
-            self.wheel.insert((due, hand.message));
+            self.wheel.insert(due, hand.message);
         }
     }
 
     fn tick(&mut self) {
         let now = Timestamp::now();
-        while let Some(next) = self.due(now) {
-            self.wheel.remove(&next);
-            self.to_route.push_back((next.1, false));
+        while let Some(id) = self.wheel.take(|due| routing::is_due(&self.shared, due, now)) {
+            self.to_route.push_back((id, false));
         }
         self.panicked.retain(|_, until| *until > now);
         self.schedule.sweep(monotonic());
+        self.shared.view.retain(|key| self.schedule.terms(key).is_some());
         self.shared.health.sweep(monotonic());
+        self.shared.allowances.sweep(monotonic());
         let down = i64::try_from(self.schedule.down()).unwrap_or(i64::MAX);
         self.shared.metrics.delivery().destinations_down.set(down);
         let directory = self.shared.directory();
@@ -296,22 +338,24 @@ impl Scheduler {
         }
     }
 
-    /// What is due, from either end: at the far one stands what a clock has put there that has gone back since.
-    fn due(&self, now: Timestamp) -> Option<(Timestamp, QueueId)> {
-        let ends = [self.wheel.first(), self.wheel.last()];
-        ends.into_iter().flatten().find(|(due, _)| routing::is_due(&self.shared, *due, now)).copied()
-    }
-
     /// New settings: what is stuck asks for its route again, and what flows asks at its next attempt anyway.
     fn reload(&mut self) {
         let keys: Vec<Key> = self.schedule.keys().cloned().collect();
         for key in keys {
-            let suspended = NextHops::of(&*self.directory, &key, 0).all_suspended;
-            self.schedule.suspend(&key, suspended);
+            let terms = self.terms(&key);
+            self.schedule.set_terms(&key, terms);
         }
         let stuck = self.schedule.take_stuck();
         self.to_route.extend(stuck.into_iter().map(|id| (id, false)));
         let held: Vec<QueueId> = self.held.drain().collect();
         self.shared.spool.retry(&held, Timestamp::now());
+    }
+}
+
+/// Until then, when that is before the next tick.
+async fn nap(wake: Option<Duration>) {
+    match wake.map(|at| at.saturating_sub(monotonic())) {
+        Some(nap) if nap < TICK => tokio::time::sleep(nap).await,
+        _ => std::future::pending().await,
     }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::attempt::{Attempt, Kept, Reach};
+use super::allowance::Full;
+use super::attempt::{Attempt, Reach};
+use super::kept::Kept;
 use super::next_hop::{Key, NextHops};
-use super::notification::settle;
+use super::notification::{Told, settle};
 use super::outcome::{Again, Heard, settled};
 use super::routing::is_due;
-use super::{Shared, chance, record};
+use super::{Shared, chance, record, warning};
 use crate::config::Directory;
 use crate::envelope::Remote;
 use crate::queue_id::QueueId;
@@ -34,6 +36,8 @@ pub(super) enum Event {
     Reached(Place),
     /// It does not. The answer is how long it is left alone; none: others still reach it, and this attempt did not happen.
     Unreachable { place: Place, key: Key, heard: Remote, answer: oneshot::Sender<Option<Duration>> },
+    /// It has all that it may have for now.
+    Full(Place, Full),
     /// Some recipients of this message have another destination, or are not due.
     Route(QueueId),
     /// Only other settings can help this message.
@@ -74,7 +78,7 @@ pub(super) async fn run(
     let mut next = Some(first);
     while let Some(job) = next.take() {
         work(&shared, &reporter, &job, &mut kept).await;
-        if !kept.as_ref().is_some_and(|kept| kept.is_good(shared.limits.connection_messages)) {
+        if !kept.as_ref().is_some_and(Kept::is_good) {
             break;
         }
         reporter.tell(Event::Idle(job.place, worker));
@@ -113,6 +117,8 @@ async fn work(shared: &Shared, reporter: &Reporter, job: &Job, kept: &mut Option
             reporter.tell(Event::Held(job.message));
             None
         }
+        // The claim returns to the spool, which announces it; it is given out when there is room.
+        Reach::Full(full) => return reporter.tell(Event::Full(job.place, full)),
         Reach::Unreachable => match left_alone(reporter, job, &heard).await {
             Some(wait) => Some(wait),
             None => return,
@@ -154,7 +160,8 @@ async fn finish(
 ) {
     let (id, now, chance) = (claim.id(), Timestamp::now(), chance());
     let age = record::age(claim.envelope().arrived, now);
-    let lifetime = if hops.any_suspended { Duration::MAX } else { hops.lifetime };
+    let lifetime = hops.lifetime_of(&claim.envelope().sender);
+    let owed_at = warning::owed_at(claim.envelope(), hops.warn_after);
     let again = |recipient: &PendingRecipient| match shared.retry.retry(
         recipient.attempts.saturating_add(1),
         age,
@@ -162,11 +169,17 @@ async fn finish(
         chance,
     ) {
         None => Again::Expired(lifetime),
-        Some(own) => Again::After(away.map_or(own, |away| away.min(lifetime.saturating_sub(age)))),
+        Some(own) => {
+            let wait = away.map_or(own, |away| away.min(lifetime.saturating_sub(age)));
+            Again::After(warning::until_owed(owed_at, wait, now))
+        }
     };
-    let outcomes =
-        claim.recipients().iter().zip(&heard).map(|(recipient, heard)| settled(heard, again(recipient), now)).collect();
-    if let Some(due) = settle(shared, claim, outcomes, now).await {
+    let recipients = claim.recipients().iter();
+    let outcomes = recipients.zip(&heard).map(|(recipient, heard)| settled(heard, again(recipient), now)).collect();
+    let asked = claim.envelope().dsn.is_some();
+    let by_next_hop = if asked { heard.iter().map(|heard| heard.passes_dsn).collect() } else { Vec::new() };
+    let told = Told { by_next_hop, owed_at, lifetime };
+    if let Some(due) = settle(shared, claim, outcomes, &told, now).await {
         reporter.tell(Event::Later(due, id));
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::{BTreeSet, HashSet};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -13,17 +15,60 @@ fn id(number: u32) -> QueueId {
     QueueId::new(1_000 + u64::from(number), number)
 }
 
-fn schedule(total: usize, each: usize) -> Schedule<&'static str> {
-    Schedule::new(Slots { total, each }, Backoff { first: seconds(5), max: seconds(300) })
+const TERMS: Terms = Terms {
+    suspended: false,
+    connections: 100,
+    lifetime: Duration::from_secs(1_000_000),
+    null_sender_lifetime: Duration::from_secs(1_000_000),
+    warn_after: None,
+};
+
+/// A schedule, and how many connections each destination may have.
+struct Scene {
+    schedule: Schedule<&'static str>,
+    terms: Terms,
 }
 
-/// Its first worker, number 0, has reached the destination and waits.
-fn open(schedule: &mut Schedule<&'static str>, key: &'static str) -> Place {
-    schedule.push(&key, id(9999), true, false);
-    let place = schedule.next(Duration::ZERO).unwrap().place;
-    schedule.reached(place);
-    schedule.idle(place, 0);
-    place
+fn scene(total: usize, connections: usize) -> Scene {
+    let backoff = Backoff { first: seconds(5), max: seconds(300) };
+    Scene { schedule: Schedule::new(Slots { total }, backoff), terms: Terms { connections, ..TERMS } }
+}
+
+impl std::ops::Deref for Scene {
+    type Target = Schedule<&'static str>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.schedule
+    }
+}
+
+impl std::ops::DerefMut for Scene {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.schedule
+    }
+}
+
+impl Scene {
+    fn push(&mut self, key: &'static str, message: QueueId, fresh: bool) -> bool {
+        let waiting = Waiting { fresh, ..Waiting::default() };
+        self.schedule.push(&key, message, waiting, self.terms)
+    }
+
+    fn next(&mut self, now: Duration) -> Option<Work<&'static str>> {
+        match self.schedule.next(now)? {
+            Turn::Send(work) => Some(work),
+            Turn::Retire(worker) => panic!("worker {worker} is to end"),
+        }
+    }
+
+    /// Its first worker, number 0, has reached the destination and waits.
+    fn open(&mut self, key: &'static str) -> Place {
+        self.push(key, id(9999), true);
+        let place = self.next(Duration::ZERO).unwrap().place;
+        self.reached(place);
+        self.idle(place, 0);
+        place
+    }
 }
 
 #[test]
@@ -46,9 +91,9 @@ fn the_last_attempt_falls_on_the_end_of_the_lifetime() {
 
 #[test]
 fn a_new_destination_gets_one_connection_until_it_answers() {
-    let mut schedule = schedule(10, 10);
+    let mut schedule = scene(10, 10);
     for number in 0..5 {
-        schedule.push(&"a", id(number), true, false);
+        schedule.push("a", id(number), true);
     }
     let first = schedule.next(SECOND).unwrap();
     assert_eq!((first.message, first.worker), (id(0), None));
@@ -60,9 +105,9 @@ fn a_new_destination_gets_one_connection_until_it_answers() {
 
 #[test]
 fn a_dead_next_hop_costs_one_probe_for_all_its_messages() {
-    let mut schedule = schedule(10, 10);
+    let mut schedule = scene(10, 10);
     for number in 0..100 {
-        schedule.push(&"a", id(number), true, false);
+        schedule.push("a", id(number), true);
     }
     let (mut now, mut waits) = (seconds(0), Vec::new());
     for worker in 0..8 {
@@ -85,10 +130,10 @@ fn a_dead_next_hop_costs_one_probe_for_all_its_messages() {
 
 #[test]
 fn a_refused_further_connection_lowers_the_ceiling_and_closes_nothing() {
-    let mut schedule = schedule(100, 100);
-    let place = open(&mut schedule, "a");
+    let mut schedule = scene(100, 100);
+    let place = schedule.open("a");
     for number in 0..10 {
-        schedule.push(&"a", id(number), true, false);
+        schedule.push("a", id(number), true);
     }
     for _ in 0..3 {
         schedule.next(SECOND).unwrap();
@@ -98,34 +143,34 @@ fn a_refused_further_connection_lowers_the_ceiling_and_closes_nothing() {
     assert_eq!(schedule.next(seconds(2)), None, "two connections are the ceiling");
     schedule.idle(place, 0);
     assert_eq!(schedule.next(seconds(2)).unwrap().worker, Some(0));
-    assert_eq!(schedule.wake(), Some(seconds(61)));
+    assert_eq!((schedule.next(seconds(2)), schedule.wake()), (None, Some(seconds(61))));
     assert_eq!(schedule.next(seconds(61)).unwrap().worker, None);
 }
 
 #[test]
 fn an_idle_worker_is_used_before_a_new_one_is_made() {
-    let mut schedule = schedule(10, 10);
-    let place = open(&mut schedule, "a");
-    schedule.push(&"a", id(1), true, false);
-    schedule.push(&"a", id(2), true, false);
+    let mut schedule = scene(10, 10);
+    let place = schedule.open("a");
+    schedule.push("a", id(1), true);
+    schedule.push("a", id(2), true);
     assert_eq!(schedule.next(SECOND).unwrap().worker, Some(0));
     assert_eq!(schedule.next(SECOND).unwrap().worker, None);
     schedule.idle(place, 0);
     schedule.gone(place, 0);
-    schedule.push(&"a", id(3), true, false);
+    schedule.push("a", id(3), true);
     assert_eq!(schedule.next(SECOND).unwrap().worker, None, "a worker that is gone is not idle");
 }
 
 #[test]
 fn destinations_take_turns_and_none_has_more_than_half() {
-    let mut schedule = schedule(8, 100);
-    open(&mut schedule, "a");
-    open(&mut schedule, "b");
+    let mut schedule = scene(8, 100);
+    schedule.open("a");
+    schedule.open("b");
     for number in 0..20 {
-        schedule.push(&"a", id(number), true, false);
+        schedule.push("a", id(number), true);
     }
     for number in 20..23 {
-        schedule.push(&"b", id(number), true, false);
+        schedule.push("b", id(number), true);
     }
     let order: Vec<&str> = std::iter::from_fn(|| schedule.next(SECOND)).map(|work| work.key).collect();
     assert_eq!(order, ["b", "a", "b", "a", "b", "a", "a"]);
@@ -133,10 +178,10 @@ fn destinations_take_turns_and_none_has_more_than_half() {
 
 #[test]
 fn a_retry_has_its_turn_among_fresh_mail() {
-    let mut schedule = schedule(100, 100);
-    open(&mut schedule, "a");
+    let mut schedule = scene(100, 100);
+    schedule.open("a");
     for number in 0..8 {
-        schedule.push(&"a", id(number), number < 6, false);
+        schedule.push("a", id(number), number < 6);
     }
     let order: Vec<QueueId> = std::iter::from_fn(|| schedule.next(SECOND)).map(|work| work.message).collect();
     // One fresh one went before.
@@ -145,71 +190,93 @@ fn a_retry_has_its_turn_among_fresh_mail() {
 
 #[test]
 fn a_message_waits_once_for_a_destination_and_may_wait_for_several() {
-    let mut schedule = schedule(100, 100);
-    open(&mut schedule, "a");
-    open(&mut schedule, "b");
+    let mut schedule = scene(100, 100);
+    schedule.open("a");
+    schedule.open("b");
     for key in ["a", "a", "b", "a"] {
-        schedule.push(&key, id(1), true, false);
+        schedule.push(key, id(1), true);
     }
     assert_eq!(std::iter::from_fn(|| schedule.next(SECOND)).count(), 2);
-    schedule.push(&"a", id(1), true, false);
+    schedule.push("a", id(1), true);
     assert!(schedule.next(SECOND).is_some());
 }
 
 #[test]
 fn a_suspended_destination_only_collects_until_it_is_woken() {
-    let mut schedule = schedule(10, 10);
-    schedule.push(&"a", id(1), true, true);
+    let mut schedule = scene(10, 10);
+    schedule.terms.suspended = true;
+    schedule.push("a", id(1), true);
     assert_eq!((schedule.next(SECOND), schedule.wake()), (None, None));
     assert_eq!(schedule.take_stuck(), [id(1)]);
-    schedule.push(&"a", id(1), true, false);
+    schedule.push("a", id(1), true);
+    schedule.set_terms(&"a", TERMS);
     assert_eq!(schedule.next(SECOND).unwrap().message, id(1));
 }
 
 #[test]
 fn new_settings_take_out_what_is_stuck_and_leave_what_flows() {
-    let mut schedule = schedule(2, 1);
-    let flowing = open(&mut schedule, "flows");
-    schedule.push(&"flows", id(1), true, false);
-    schedule.push(&"dead", id(2), true, false);
-    schedule.push(&"dead", id(3), false, false);
+    let mut schedule = scene(2, 1);
+    let flowing = schedule.open("flows");
+    schedule.push("flows", id(1), true);
+    schedule.push("dead", id(2), true);
+    schedule.push("dead", id(3), false);
     let probe = std::iter::from_fn(|| schedule.next(SECOND)).find(|work| work.key == "dead").unwrap();
     schedule.unreachable(probe.place, SECOND, 0.0);
     schedule.gone(probe.place, 1);
     schedule.idle(flowing, 0);
-    schedule.push(&"flows", id(4), true, false);
+    schedule.push("flows", id(4), true);
     assert_eq!(schedule.take_stuck(), [id(3)]);
-    schedule.push(&"dead", id(3), false, false);
+    schedule.push("dead", id(3), false);
     let mut keys: Vec<_> = std::iter::from_fn(|| schedule.next(SECOND)).map(|work| work.key).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["dead", "flows"], "the dead one may be probed at once");
 }
 
 #[test]
-fn takes_out_what_is_too_old() {
-    let mut schedule = schedule(2, 1);
-    for number in [1, 50, 2] {
-        schedule.push(&"a", id(number), number != 2, false);
+fn takes_out_what_is_too_old_and_whose_sender_is_to_be_told() {
+    let mut schedule = scene(2, 1);
+    let millis = Duration::from_millis;
+    schedule.terms.lifetime = millis(1000);
+    schedule.terms.null_sender_lifetime = millis(500);
+    schedule.terms.warn_after = Some(millis(100));
+    let terms = schedule.terms;
+    // They came at 1,001, 1,002 … milliseconds.
+    for number in 1..=900 {
+        let waiting = Waiting { fresh: number % 2 == 0, null_sender: number % 10 == 0, unwarned: number % 10 == 5 };
+        schedule.schedule.push(&"a", id(number), waiting, terms);
     }
     let place = Place(0);
-    assert_eq!(schedule.take_old(place, 1_010), [id(1), id(2)]);
-    assert_eq!(schedule.take_old(place, 1_010), []);
-    assert_eq!(schedule.next(SECOND).unwrap().message, id(50));
-    schedule.push(&"a", id(1), true, false);
-    schedule.reached(place);
-    schedule.gone(place, 0);
-    assert_eq!(schedule.next(SECOND).unwrap().message, id(1));
+    let aged = |schedule: &mut Scene, now| {
+        let aged: BTreeSet<QueueId> = schedule.take_aged(place, now).into_iter().collect();
+        (1..=900).filter(|number| aged.contains(&id(*number))).collect::<Vec<_>>()
+    };
+    assert!(aged(&mut schedule, 1_100).is_empty());
+    assert_eq!(aged(&mut schedule, 1_116), [5, 15]);
+    assert_eq!(
+        aged(&mut schedule, 1_521),
+        (25..421).step_by(10).chain([10, 20]).collect::<BTreeSet<u32>>().into_iter().collect::<Vec<_>>()
+    );
+    assert_eq!(
+        aged(&mut schedule, 2_004),
+        (1..=3)
+            .chain((30..=503).step_by(10))
+            .chain((425..=895).step_by(10))
+            .collect::<BTreeSet<u32>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(schedule.waiting(), 900 - 2 - 42 - 3 - 48 - 48);
 }
 
 #[test]
 fn forgets_a_destination_with_nothing_to_do() {
-    let mut schedule = schedule(2, 1);
-    let place = open(&mut schedule, "a");
+    let mut schedule = scene(2, 1);
+    let place = schedule.open("a");
     schedule.gone(place, 0);
     assert_eq!(schedule.next(SECOND), None);
     schedule.sweep(SECOND);
     assert_eq!(schedule.keys().count(), 0);
-    schedule.push(&"b", id(1), true, false);
+    schedule.push("b", id(1), true);
     schedule.next(SECOND).unwrap();
     schedule.unreachable(place, SECOND, 0.0);
     schedule.gone(place, 0);
@@ -220,13 +287,87 @@ fn forgets_a_destination_with_nothing_to_do() {
     assert_eq!(schedule.keys().count(), 0);
 }
 
+#[test]
+fn a_destination_without_a_worker_gets_the_slot_of_one_that_is_done() {
+    let mut schedule = scene(4, 2);
+    let (a, b) = (schedule.open("a"), schedule.open("b"));
+    for number in 0..20 {
+        schedule.push(if number % 2 == 0 { "a" } else { "b" }, id(number), true);
+    }
+    let first: Vec<_> = std::iter::from_fn(|| schedule.next(SECOND)).collect();
+    assert_eq!((first.len(), schedule.workers()), (4, 4));
+    schedule.push("c", id(100), true);
+    assert_eq!(schedule.next(SECOND), None, "nobody is done");
+    schedule.idle(a, 0);
+    assert_eq!(schedule.schedule.next(SECOND), Some(Turn::Retire(0)), "though there is more for a");
+    schedule.idle(b, 1);
+    assert_eq!(schedule.next(SECOND).unwrap().key, "b", "one is enough");
+    schedule.gone(a, 0);
+    let work = schedule.next(SECOND).unwrap();
+    assert_eq!((work.key, work.worker), ("c", None));
+    // An only worker is not taken away from a destination with mail.
+    let mut schedule = scene(2, 2);
+    let (a, b) = (schedule.open("a"), schedule.open("b"));
+    for (key, number) in [("a", 1), ("b", 2), ("a", 3), ("b", 4), ("c", 5)] {
+        schedule.push(key, id(number), true);
+    }
+    assert_eq!(std::iter::from_fn(|| schedule.next(SECOND)).count(), 2);
+    schedule.idle(a, 0);
+    assert_eq!(schedule.next(SECOND).unwrap().key, "a");
+    schedule.idle(b, 1);
+    assert_eq!(schedule.next(SECOND).unwrap().key, "b");
+    schedule.idle(a, 0);
+    assert_eq!(schedule.schedule.next(SECOND), Some(Turn::Retire(0)), "it has no more");
+}
+
+#[test]
+fn unproven_destinations_have_at_most_half_of_all_slots() {
+    const DEAD: [&str; 6] = ["d0", "d1", "d2", "d3", "d4", "d5"];
+    let mut schedule = scene(4, 2);
+    let good = schedule.open("good");
+    schedule.gone(good, 0);
+    for (number, key) in DEAD.into_iter().enumerate() {
+        schedule.push(key, id(u32::try_from(number).unwrap()), true);
+    }
+    let probes: Vec<_> = std::iter::from_fn(|| schedule.next(SECOND)).collect();
+    assert_eq!(probes.len(), 2);
+    for number in 10..20 {
+        schedule.push("good", id(number), true);
+    }
+    let work: Vec<_> = std::iter::from_fn(|| schedule.next(SECOND)).map(|work| work.key).collect();
+    assert_eq!(work, ["good", "good"]);
+    schedule.unreachable(probes[0].place, SECOND, 0.0);
+    schedule.gone(probes[0].place, 7);
+    let next = schedule.next(SECOND).unwrap();
+    assert!(DEAD.contains(&next.key) && next.worker.is_none(), "{next:?}");
+}
+
+#[test]
+fn a_paced_destination_gets_one_message_in_so_long() {
+    let mut schedule = scene(20, 10);
+    let place = schedule.open("a");
+    for number in 0..5 {
+        schedule.push("a", id(number), true);
+    }
+    schedule.pace(place, seconds(10), seconds(2));
+    let mut given = Vec::new();
+    for second in 0..20 {
+        given.extend(std::iter::from_fn(|| schedule.next(seconds(second))).map(|_| second));
+    }
+    assert_eq!(given, [10, 12, 14, 16, 18]);
+    assert_eq!(schedule.next(seconds(20)), None);
+    schedule.push("a", id(8), true);
+    schedule.push("a", id(9), true);
+    assert_eq!(std::iter::from_fn(|| schedule.next(seconds(20))).count(), 2, "nothing waited: the pace is over");
+}
+
 proptest! {
     #[test]
     fn slots_are_never_exceeded_and_nothing_that_waits_is_forgotten(
         steps in proptest::collection::vec((0u8..7, 0usize..3, 0u32..40), 1..300), total in 1usize..6, each in 1usize..6,
     ) {
         const KEYS: [&str; 3] = ["a", "b", "c"];
-        let mut schedule = schedule(total, each);
+        let mut schedule = scene(total, each);
         let mut working: Vec<(Place, Worker, QueueId)> = Vec::new();
         let mut idle: Vec<(Place, Worker)> = Vec::new();
         let mut pushed = HashSet::new();
@@ -235,7 +376,7 @@ proptest! {
             let chosen = working.len().checked_sub(1).map(|last| pick.min(last));
             match (step, chosen) {
                 (0 | 1, _) => {
-                    schedule.push(&KEYS[pick], id(number), number % 2 == 0, false);
+                    schedule.push(KEYS[pick], id(number), number % 2 == 0);
                     pushed.insert((KEYS[pick], id(number)));
                 }
                 (2, Some(chosen)) => {
@@ -256,7 +397,17 @@ proptest! {
                 (5, _) => schedule.sweep(now),
                 _ => now += seconds(u64::from(number)),
             }
-            while let Some(work) = schedule.next(now) {
+            while let Some(turn) = schedule.schedule.next(now) {
+                let work = match turn {
+                    Turn::Send(work) => work,
+                    Turn::Retire(worker) => {
+                        let place = idle.iter().position(|(_, waiting)| *waiting == worker);
+                        prop_assert!(place.is_some(), "it does not wait");
+                        let (place, worker) = idle.remove(place.unwrap());
+                        schedule.gone(place, worker);
+                        continue;
+                    }
+                };
                 prop_assert!(pushed.remove(&(work.key, work.message)), "handed out twice, or never pushed");
                 let worker = work.worker.unwrap_or_else(|| { next_worker += 1; next_worker });
                 idle.retain(|(_, waiting)| *waiting != worker);

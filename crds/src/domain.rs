@@ -58,7 +58,7 @@ pub struct RelayDomainSpec {
     #[serde(default, rename = "inboundTLS", skip_serializing_if = "Option::is_none")]
     pub inbound_tls: Option<InboundTls>,
     /// How notifications about mail to these domains (DSN: it could not be delivered) leave to the rest of the world.
-    /// Default: the way of `outbound`; without one they are held.
+    /// Default: the way of `outbound`, which may be directly to the sender's MX; without `outbound` they are held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounces: Option<Bounces>,
     /// Mail from these domains. Absent: nothing leaves with them as sender.
@@ -154,9 +154,6 @@ pub struct Bounces {
 /// Mail from the domains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = ("has(self.via) && size(self.via) > 0",
-    "via is required, because mail cannot leave by the recipients' MX yet: \
-     name the RelayHost that takes outgoing mail, via: [{name: smarthost}]"))]
 pub struct Outbound {
     /// The RelayHosts whose `sources` may send as these domains, at most 64, each once: `[{name: application}]`.
     #[schemars(length(min = 1, max = 64))]
@@ -168,8 +165,8 @@ pub struct Outbound {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<OutboundRecipients>,
     /// The RelayHosts that take outgoing mail (smarthosts), at most 32, each once: `[{name: smarthost, preference: 10}]`.
-    /// Required for now: mail cannot leave by the recipients' MX yet.
-    #[schemars(length(max = 32))]
+    /// Default: none, each recipient domain's MX is handed its mail directly, on port 25 of public addresses.
+    #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<NextHop>,

@@ -193,7 +193,7 @@ impl Dmz {
         let relays = self.relays.reports(&pods);
 
         let (model, mut problems) = resolve(&inputs);
-        let rendered = render(&model, schema_for(&relays));
+        let rendered = render(&model, schema_for(&relays, inputs.published.as_ref()));
 
         let mut failures = writer.apply(&rendered).await;
         problems.extend(failures.iter().map(problem));

@@ -108,7 +108,7 @@ impl Caches {
     pub(crate) fn relay_pods(&self) -> Vec<programmed::Pod> {
         let staying = self.pods.all().into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         staying
-            .map(|pod| programmed::Pod { name: pod.name_any(), ready: is_ready(&pod).then(|| status_port(&pod)) })
+            .map(|pod| programmed::Pod { name: pod.name_any(), ready: is_ready(&pod), status: status_port(&pod) })
             .collect()
     }
 }

@@ -293,8 +293,9 @@ pub struct Relay {
 /// What came of asking a relay.
 #[derive(Clone, Debug)]
 pub enum Report {
-    /// The pod is not ready: it takes no mail, and counts for nothing.
-    NotReady,
+    /// The pod is not ready: it takes no mail, and counts for nothing. The highest schema that it reads, if it says so: it
+    /// may be waiting for settings that it can read.
+    NotReady(Option<u32>),
     /// The pod is ready, and its status port does not answer: one sentence.
     Unreachable(String),
     /// Its answer.

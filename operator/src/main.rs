@@ -25,7 +25,8 @@ struct Flags {
     operator_namespace: String,
     /// The ranges of this cluster's pods, Services and nodes, such as 10.244.0.0/16,fd00:10::/56. Mail that goes out by the
     /// recipients' MX is never let through to them. Private ranges never are; name those that are public.
-    #[arg(long = "cluster-ranges", env = "POSTERN_CLUSTER_RANGES", value_delimiter = ',', value_name = "CIDR")]
+    #[arg(long = "cluster-ranges", env = "POSTERN_CLUSTER_RANGES", value_delimiter = ',', value_name = "CIDR",
+        value_parser = cluster_range)]
     cluster_ranges: Vec<IpNet>,
     /// Where /healthz and /metrics are answered.
     #[arg(long, env = "POSTERN_HTTP", default_value = "0.0.0.0:8080", value_name = "ADDR:PORT")]
@@ -46,6 +47,18 @@ enum LogFormat {
     Text,
 }
 
+fn cluster_range(text: &str) -> Result<IpNet, String> {
+    let range: IpNet = text.parse().map_err(|_| "not a range in CIDR notation, such as 10.244.0.0/16".to_owned())?;
+    if range.prefix_len() == 0 {
+        return Err("every address there is, so that no mail could go out directly".to_owned());
+    }
+    if range.trunc() == range {
+        Ok(range)
+    } else {
+        Err(format!("has bits set behind its prefix: write {}", range.trunc()))
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     // Explicitly: with two providers among the dependencies of a workspace, the implicit default panics.
@@ -57,7 +70,7 @@ async fn main() -> Result<()> {
     let settings = Settings {
         namespaces: flags.namespaces,
         operator_namespace: flags.operator_namespace,
-        cluster_ranges: flags.cluster_ranges.iter().map(IpNet::trunc).collect(),
+        cluster_ranges: flags.cluster_ranges.into_iter().collect(),
         refused_targets: postern_operator::addresses_of(&config).await,
     };
     let client = kube::Client::try_from(config).context("no client for the cluster")?;

@@ -43,8 +43,10 @@ pub(crate) struct Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pod {
     pub(crate) name: String,
-    /// Of a pod that is ready: the address of its status port, or why there is none.
-    pub(crate) ready: Option<Result<SocketAddr, String>>,
+    /// Whether it takes mail. One that is not is asked too: it may be waiting for settings of a schema that it can read.
+    pub(crate) ready: bool,
+    /// The address of its status port, or why there is none.
+    pub(crate) status: Result<SocketAddr, String>,
 }
 
 /// Asks, and keeps the answers.
@@ -74,9 +76,11 @@ impl Relays {
     /// What is known of these pods: of one that was not asked yet, that it does not answer.
     pub(crate) fn reports(&self, pods: &[Pod]) -> Vec<Relay> {
         let answers = self.answers.borrow();
-        let report = |pod: &Pod| match &pod.ready {
-            None => Report::NotReady,
-            Some(_) => answers.get(&pod.name).cloned().unwrap_or_else(|| unreachable("it was not asked yet")),
+        let report = |pod: &Pod| match (pod.ready, answers.get(&pod.name)) {
+            (false, Some(known @ Report::NotReady(_))) => known.clone(),
+            (false, _) => Report::NotReady(None),
+            (true, Some(known @ (Report::Answered(_) | Report::Unreachable(_)))) => known.clone(),
+            (true, _) => unreachable("it was not asked yet"),
         };
         pods.iter().map(|pod| Relay { pod: pod.name.clone(), report: report(pod) }).collect()
     }
@@ -90,13 +94,9 @@ async fn keep_asking(
     let mut rounds = 0;
     loop {
         let question = questions.borrow_and_update().clone();
-        let ready = question.relays.iter().filter_map(|pod| Some((pod.name.clone(), pod.ready.clone()?)));
-        let answers: BTreeMap<String, Report> =
-            join_all(ready.map(|(name, target)| async move { (name, report(target).await) }))
-                .await
-                .into_iter()
-                .collect();
-        let lagging = answers.values().any(|report| !enforces(report, question.settings.as_ref()));
+        let asked = question.relays.iter().map(|pod| async move { (pod.name.clone(), report(pod).await) });
+        let answers: BTreeMap<String, Report> = join_all(asked).await.into_iter().collect();
+        let lagging = answers.values().any(|report| lags(report, question.settings.as_ref()));
         if answered.send_if_modified(|known| {
             let differs = !same(known, &answers);
             *known = answers;
@@ -120,13 +120,17 @@ async fn keep_asking(
     }
 }
 
-fn enforces(report: &Report, settings: Option<&Digest>) -> bool {
-    matches!(report, Report::Answered(status) if status.settings.as_ref() == settings)
+fn lags(report: &Report, settings: Option<&Digest>) -> bool {
+    match report {
+        Report::NotReady(_) => false,
+        Report::Unreachable(_) => true,
+        Report::Answered(status) => status.settings.as_ref() != settings,
+    }
 }
 
 fn same(known: &BTreeMap<String, Report>, answers: &BTreeMap<String, Report>) -> bool {
     let equal = |one: &Report, other: &Report| match (one, other) {
-        (Report::NotReady, Report::NotReady) => true,
+        (Report::NotReady(one), Report::NotReady(other)) => one == other,
         (Report::Unreachable(one), Report::Unreachable(other)) => one == other,
         (Report::Answered(one), Report::Answered(other)) => one == other,
         _ => false,
@@ -138,9 +142,17 @@ fn unreachable(sentence: impl Into<String>) -> Report {
     Report::Unreachable(sentence.into())
 }
 
-async fn report(target: Result<SocketAddr, String>) -> Report {
+async fn report(pod: &Pod) -> Report {
+    match (answer(&pod.status).await, pod.ready) {
+        (answer, true) => answer,
+        (Report::Answered(status), false) => Report::NotReady(Some(status.schema)),
+        (_, false) => Report::NotReady(None),
+    }
+}
+
+async fn answer(target: &Result<SocketAddr, String>) -> Report {
     let address = match target {
-        Ok(address) => address,
+        Ok(address) => *address,
         Err(sentence) => return unreachable(sentence),
     };
     let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address)).await;

@@ -184,7 +184,7 @@ fn published(name: &str) -> Published {
 /// A relay's own account of a Snapshot.
 fn report(pod: &Pod, snapshot: &Snapshot) -> Relay {
     let report = if pod.not_ready {
-        Report::NotReady
+        Report::NotReady(pod.schema)
     } else if let Some(why) = &pod.unreachable {
         Report::Unreachable(why.clone())
     } else {
@@ -223,7 +223,13 @@ fn outcome(case: &Case, now: &str) -> (Vec<Problem>, Rendered, Vec<ObjectStatus>
         _ => &rendered.settings.snapshot,
     };
     let relays: Vec<_> = pods.iter().map(|pod| report(pod, enforced)).collect();
-    let rendered = render(&model, schema_for(&relays));
+    // Relays that were told less enforce what they were told.
+    let rendered = render(&model, schema_for(&relays, inputs.published.as_ref()));
+    let enforced = match (&rendered.config_map, &inputs.published) {
+        (None, Some(published)) => &published.snapshot,
+        _ => &rendered.settings.snapshot,
+    };
+    let relays: Vec<_> = pods.iter().map(|pod| report(pod, enforced)).collect();
     let now: Timestamp = now.parse().expect("a time");
     let told = status(inputs, &problems, &rendered, &relays, now);
     (problems, rendered, told)

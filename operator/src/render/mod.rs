@@ -16,6 +16,7 @@ use crate::problem::{Effect, Problem};
 use crate::resolve::{Hold, Model};
 
 mod internet;
+mod lower;
 mod network_policy;
 mod secret;
 mod snapshot;
@@ -50,6 +51,7 @@ pub struct Rendered {
 /// The settings in this schema ([`schema_for`]), and the objects that carry them.
 pub fn render(model: &Model, schema: u32) -> Rendered {
     let mut problems = Vec::new();
+    let model = &lower::lower(model, schema, &mut problems);
     let settings = snapshot::settings(model, schema);
     let network_policies = match model.hold {
         Some(_) => None,

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use postern_wire::{SCHEMA, SETTINGS_FILE, SettingsFile, Snapshot};
 
 use super::{anchor_owner, metadata};
-use crate::inputs::{Relay, Report};
+use crate::inputs::{Published, Relay, Report};
 use crate::resolve::Model;
 
 /// The name of the ConfigMap.
@@ -15,17 +15,20 @@ pub const SETTINGS: &str = "postern-settings";
 /// The annotation with the digest of the settings, on the ConfigMap (and on each pod, to wake its kubelet).
 pub const DIGEST_ANNOTATION: &str = "postern.io/settings-digest";
 
-/// The schema to write: the lowest that a ready relay reads, within those that this build writes.
-pub fn schema_for(relays: &[Relay]) -> u32 {
+/// The schema to write: the lowest that a relay reports, within those that this build writes. Of a ready one that has not
+/// answered (yet) it is what was published last, and so it is when none answers: relays that start anew must find what
+/// they could read before.
+pub fn schema_for(relays: &[Relay], published: Option<&Published>) -> u32 {
+    let published = published.map(|published| published.snapshot.schema);
     let read = relays.iter().filter_map(|relay| match &relay.report {
         Report::Answered(status) => Some(status.schema),
-        Report::NotReady | Report::Unreachable(_) => None,
+        Report::NotReady(schema) => *schema,
+        Report::Unreachable(_) => published,
     });
-    read.min().unwrap_or(SCHEMA).clamp(1, SCHEMA)
+    read.min().or(published).unwrap_or(SCHEMA).clamp(1, SCHEMA)
 }
 
-/// The settings. There is one schema so far, in which everything can be said; the argument is where lower ones will be
-/// written for relays that are older than the operator.
+/// The settings, of a Model in whose sections everything can be said in this schema.
 pub(super) fn settings(model: &Model, schema: u32) -> SettingsFile {
     let Model { domains, hosts, policies, .. } = model;
     SettingsFile::new(Snapshot {

@@ -1,11 +1,16 @@
+use postern_wire::snapshot::Way;
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{dmz, model, object};
-use crate::inputs::{Inputs, Place, Relay, Report};
+use crate::fixture::{CERTIFICATE, dmz, model, object};
+use crate::inputs::{Inputs, Place, Published, Relay, Report, Secret, SecretBytes};
 
 fn rendered(inputs: &Inputs) -> Rendered {
     render(&model(inputs), postern_wire::SCHEMA)
+}
+
+fn rendered_in(inputs: &Inputs, schema: u32) -> Rendered {
+    render(&model(inputs), schema)
 }
 
 fn names(rendered: &Rendered) -> Vec<&str> {
@@ -188,13 +193,257 @@ fn from_files_nobody_owns_anything() {
 }
 
 #[test]
-fn the_schema_is_the_lowest_that_a_ready_relay_reads() {
+fn the_schema_is_the_lowest_that_a_relay_reads() {
     let relay = |schema: u32| {
         let said = json!({"version": "0.1.0", "schema": schema, "objects": []});
         let status = serde_json::from_value(said).expect("a status");
         Relay { pod: "relay-0".to_owned(), report: Report::Answered(status) }
     };
-    assert_eq!(schema_for(&[]), postern_wire::SCHEMA);
-    assert_eq!(schema_for(&[relay(99)]), postern_wire::SCHEMA);
-    assert_eq!(schema_for(&[relay(0), relay(99)]), 1);
+    let silent = |report| Relay { pod: "relay-1".to_owned(), report };
+    let published =
+        |schema| Published { snapshot: rendered_in(&dmz(), schema).settings.snapshot, secrets: BTreeMap::new() };
+    let unreachable = || silent(Report::Unreachable("no answer".to_owned()));
+    assert_eq!(schema_for(&[], None), postern_wire::SCHEMA);
+    assert_eq!(schema_for(&[relay(99)], None), postern_wire::SCHEMA);
+    assert_eq!(schema_for(&[relay(0), relay(99)], None), 1);
+    // Who does not answer, and who starts anew, must find what could be read before.
+    assert_eq!(schema_for(&[relay(2), unreachable()], Some(&published(1))), 1);
+    assert_eq!(schema_for(&[relay(2), unreachable()], Some(&published(2))), 2);
+    assert_eq!(schema_for(&[silent(Report::NotReady(None))], Some(&published(1))), 1);
+    assert_eq!(schema_for(&[relay(2), silent(Report::NotReady(None))], Some(&published(1))), 2);
+    // One that went back to an older version waits for settings that it can read.
+    assert_eq!(schema_for(&[relay(2), silent(Report::NotReady(Some(1)))], Some(&published(2))), 1);
+}
+
+/// Mail of the domain `contoso` leaves by the recipients' MX.
+fn direct() -> Inputs {
+    let mut inputs = dmz();
+    inputs.hosts.push(object("app", json!({"sources": [{"cidr": {"range": "10.20.0.0/28"}}]})));
+    inputs.domains = vec![object(
+        "contoso",
+        json!({
+            "domains": ["contoso.com"], "deliverTo": [{"name": "exchange"}], "recipients": {"mode": "AcceptAll"},
+            "outbound": {"hosts": [{"name": "app"}]},
+        }),
+    )];
+    inputs
+}
+
+/// Whether the policy of `contoso` lets a packet to port 25 of this address through, as network plugins understand it.
+fn lets_through(inputs: &Inputs, address: &str) -> bool {
+    let policies = rendered(inputs).network_policies.expect("policies");
+    let ours = policies.iter().find(|policy| policy.metadata.name.as_deref() == Some("postern-domain-contoso"));
+    let rules = ours.expect("a policy").spec.clone().expect("a spec").egress.expect("egress");
+    assert_eq!(json!(rules[0].ports), json!([{"port": 25, "protocol": "TCP"}]));
+    assert_eq!(rules.len(), 1);
+    let address: std::net::IpAddr = address.parse().expect("an address");
+    let within = |range: &str| range.parse::<ipnet::IpNet>().expect("a range").contains(&address);
+    rules[0].to.iter().flatten().any(|peer| {
+        let block = peer.ip_block.as_ref().expect("a block");
+        within(&block.cidr) && !block.except.iter().flatten().any(|range| within(range))
+    })
+}
+
+#[test]
+fn mail_that_leaves_directly_reaches_the_internet_and_nobodys_own_network() {
+    let mut inputs = direct();
+    for own in ["198.51.100.0/24", "10.244.0.0/16", "2001:db8:c::/48"] {
+        inputs.cluster_ranges.insert(own.parse().expect("a range"));
+    }
+    inputs.refused_targets.insert("203.0.113.9".parse().expect("an address"));
+    for address in
+        ["203.0.113.8", "8.8.8.8", "198.51.101.1", "100.63.255.255", "172.32.0.1", "2001:db8:d::1", "2606:4700::1"]
+    {
+        assert!(lets_through(&inputs, address), "{address}");
+    }
+    for address in [
+        "0.0.0.1",
+        "10.0.0.1",
+        "10.244.1.1",
+        "100.64.0.1",
+        "127.0.0.1",
+        "169.254.169.254",
+        "172.16.0.1",
+        "192.168.1.1",
+        "198.51.100.7",
+        "203.0.113.9",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "2001:db8:c::1",
+        "fc00::1",
+        "fd00::1",
+        "fe80::1",
+        "fec0::1",
+        "ff02::1",
+    ] {
+        assert!(!lets_through(&inputs, address), "{address}");
+    }
+}
+
+#[test]
+fn what_is_left_out_of_the_internet_is_what_an_api_server_takes() {
+    let mut inputs = direct();
+    inputs.cluster_ranges.insert("0.0.0.0/0".parse().expect("a range"));
+    inputs.cluster_ranges.insert("10.0.0.0/7".parse().expect("a range"));
+    let policies = json!(rendered(&inputs).network_policies);
+    let blocks = &policies[3]["spec"]["egress"][0]["to"];
+    let except = blocks[0]["ipBlock"]["except"].as_array().expect("a list");
+    assert!(!except.contains(&json!("0.0.0.0/0")), "not a strict part of the block");
+    assert!(except.contains(&json!("10.0.0.0/7")) && !except.contains(&json!("10.0.0.0/8")), "each once: {except:?}");
+    assert!(lets_through(&inputs, "8.8.8.8") && !lets_through(&inputs, "11.0.0.1"));
+}
+
+#[test]
+fn the_way_to_the_internet_closes_with_its_domain_and_its_name_can_be_taken() {
+    let mut inputs = direct();
+    assert_eq!(names(&rendered(&inputs))[3..], ["postern-domain-contoso"]);
+    taken(&mut inputs, WrittenKind::NetworkPolicy, "postern-domain-contoso");
+    let told = rendered(&inputs).problems;
+    assert_eq!((told[0].object.to_string().as_str(), told[0].reason), ("RelayDomain/contoso", Reason::NameTaken));
+    assert!(told[0].message.ends_with("until then no path to the recipients' MX is open"), "{}", told[0].message);
+    inputs.domains.clear();
+    assert_eq!(names(&rendered(&inputs)), [DEFAULT_DENY, BASE, "postern-host-exchange"]);
+}
+
+/// Every field that schema 1 does not have, and a domain for each way to need one.
+fn full_strength() -> Inputs {
+    let mut inputs = direct();
+    let login = [("username", "contoso"), ("password", "hunter2")];
+    let data = login.map(|(key, text)| (key.to_owned(), SecretBytes(text.into()))).into();
+    inputs.secrets.insert("login".to_owned(), Secret { version: None, data });
+    let data = [("ca.crt".to_owned(), SecretBytes(CERTIFICATE.into()))].into();
+    inputs.secrets.insert("ca".to_owned(), Secret { version: None, data });
+    let address = json!([{"host": {"address": "10.20.0.12"}}]);
+    for (name, spec) in [
+        ("mx", json!({"endpoints": [{"mx": {"domain": "mx.example"}}]})),
+        ("implicit", json!({"endpoints": address, "tls": {"handshake": "Implicit"}})),
+        (
+            "login",
+            json!({"endpoints": address, "tls": {"verification": "Verified"}, "auth": {"secretRef": {"name": "login"}}}),
+        ),
+        ("limits", json!({"endpoints": address, "limits": {"connections": 1}})),
+        ("queue", json!({"endpoints": address, "queue": {"nullSenderLifetime": "1h", "warnAfter": "0s"}})),
+        (
+            "sources",
+            json!({"endpoints": address, "sources": [
+                {"a": {"name": "a.example"}}, {"clientCertificate": {"caSecretRef": {"name": "ca", "key": "ca.crt"}, "dnsName": "a.example"}},
+            ]}),
+        ),
+    ] {
+        inputs.hosts.push(object(name, spec));
+        inputs.domains.push(object(
+            &format!("to-{name}"),
+            json!({"domains": [format!("{name}.example")], "deliverTo": [{"name": name}], "recipients": {"mode": "AcceptAll"}}),
+        ));
+    }
+    inputs.domains.push(object(
+        "encrypted",
+        json!({"domains": ["encrypted.example"], "deliverTo": [{"name": "exchange"}], "recipients": {"mode": "AcceptAll"}, "inboundTLS": "Required"}),
+    ));
+    inputs
+}
+
+fn keys(value: &serde_json::Value) -> Vec<&str> {
+    value.as_object().map(|members| members.keys().map(String::as_str).collect()).unwrap_or_default()
+}
+
+/// That a relay of schema 1, which refuses what it does not know, reads this.
+fn assert_schema_1(rendered: &Rendered) {
+    let snapshot = json!(rendered.settings.snapshot);
+    assert_eq!(snapshot["schema"], 1);
+    let specs = |kind: &str| {
+        snapshot[kind].as_array().expect("a list").iter().map(|section| &section["spec"]).collect::<Vec<_>>()
+    };
+    let only = |value: &serde_json::Value, known: &[&str]| {
+        assert!(keys(value).iter().all(|key| known.contains(key)), "{value}");
+    };
+    for host in specs("hosts") {
+        only(host, &["endpoints", "tls", "sources", "queue", "suspend"]);
+        only(&host["queue"], &["lifetime"]);
+        only(&host["tls"]["open"], &["handshake", "verification", "serverName", "ca"]);
+        assert_ne!(host["tls"]["open"]["handshake"], "implicit");
+    }
+    for domain in specs("domains") {
+        only(domain, &["names", "inbound", "bounces", "outbound"]);
+        only(&domain["inbound"]["open"], &["deliverTo", "recipients", "policy"]);
+        assert_ne!(domain["outbound"]["open"]["via"], json!([]));
+        for hop in domain["inbound"]["open"]["deliverTo"].as_array().into_iter().flatten() {
+            let host = snapshot["hosts"].as_array().expect("a list").iter().find(|host| host["name"] == hop["host"]);
+            assert_ne!(host.expect("a host")["spec"]["endpoints"], json!([]), "{hop}");
+        }
+    }
+    for policy in specs("policies") {
+        only(policy, &["limits", "blockedClients", "senders"]);
+    }
+    let files = rendered.secret.as_ref().expect("a secret").data.as_ref().expect("data");
+    assert!(files.keys().all(|file| snapshot.to_string().contains(file)), "{:?}", files.keys());
+}
+
+#[test]
+fn an_older_relay_is_told_nothing_that_it_does_not_know_and_who_says_so_is_told() {
+    let inputs = full_strength();
+    let (newer, older) = (rendered(&inputs), rendered_in(&inputs, 1));
+    assert_eq!((newer.settings.schema, newer.problems.len()), (2, 0));
+    assert_schema_1(&older);
+    let told: std::collections::BTreeSet<_> = older.problems.iter().map(|problem| problem.object.to_string()).collect();
+    let expected = [
+        "RelayDomain/contoso",
+        "RelayDomain/encrypted",
+        "RelayDomain/to-implicit",
+        "RelayDomain/to-limits",
+        "RelayDomain/to-login",
+        "RelayDomain/to-mx",
+        "RelayDomain/to-queue",
+        "RelayHost/implicit",
+        "RelayHost/limits",
+        "RelayHost/login",
+        "RelayHost/mx",
+        "RelayHost/queue",
+        "RelayHost/sources",
+    ];
+    assert_eq!(told.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    assert!(older.problems.iter().all(|problem| problem.reason == Reason::RelayTooOld), "{:?}", older.problems);
+    let exchange =
+        |rendered: &Rendered| rendered.settings.snapshot.hosts.iter().find(|host| host.name == "exchange").cloned();
+    assert_eq!(exchange(&newer), exchange(&older), "what says nothing new keeps its bytes");
+    let to_sources =
+        older.settings.snapshot.domains.iter().find(|domain| domain.name == "to-sources").expect("a domain");
+    assert!(matches!(to_sources.spec.inbound, Way::Open(_)), "a source that is not known costs nothing else");
+}
+
+#[test]
+fn what_nobody_wrote_needs_no_newer_relay() {
+    let inputs = dmz();
+    let older = rendered_in(&inputs, 1);
+    assert_eq!(older.problems, []);
+    assert_schema_1(&older);
+    let digests = |rendered: &Rendered| {
+        rendered.settings.snapshot.hosts.iter().map(|host| host.digest.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(digests(&older), digests(&rendered(&inputs)));
+}
+
+#[test]
+fn while_older_relays_could_not_keep_somebody_out_nobody_is_let_in() {
+    let mut inputs = direct();
+    inputs.policies = vec![
+        object("default", json!({"connections": {"blockedClients": [{"a": {"name": "spammer.example"}}]}})),
+        object("other", json!({})),
+    ];
+    let inbound = json!({"domains": ["other.example"], "deliverTo": [{"name": "exchange"}], "recipients": {"mode": "AcceptAll"}, "filterPolicyRef": {"name": "other"}});
+    inputs.domains.push(object("other", inbound));
+    let older = rendered_in(&inputs, 1);
+    assert_schema_1(&older);
+    for domain in &older.settings.snapshot.domains {
+        assert!(
+            matches!(&domain.spec.inbound, Way::Unresolved(why) if why.contains("blockedClients")),
+            "{}",
+            domain.name
+        );
+        assert!(!matches!(domain.spec.outbound, Some(Way::Open(_))), "{}", domain.name);
+    }
+    let told: Vec<_> = older.problems.iter().map(|problem| problem.object.to_string()).collect();
+    assert_eq!(told, ["FilterPolicy/default", "RelayDomain/contoso", "RelayDomain/contoso", "RelayDomain/other"]);
 }

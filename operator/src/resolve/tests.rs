@@ -12,7 +12,7 @@ use crate::render::render;
 fn published(inputs: &Inputs) -> Published {
     let model = model(inputs);
     let secrets = model.secrets.iter().map(|(file, content)| (file.0.clone(), content.clone())).collect();
-    Published { snapshot: render(&model, 1).settings.snapshot, secrets }
+    Published { snapshot: render(&model, postern_wire::SCHEMA).settings.snapshot, secrets }
 }
 
 fn ca_file(model: &Model) -> String {
@@ -391,4 +391,38 @@ fn what_a_queue_does_not_say_stays_unsaid() {
     assert_eq!(queue(json!({"nullSenderLifetime": "48h", "warnAfter": "0s"})), (432_000, Some(172_800), Some(0), 0));
     assert_eq!(queue(json!({"nullSenderLifetime": "200h"})), (432_000, Some(432_000), None, 1));
     assert_eq!(queue(json!({"nullSenderLifetime": "1s", "warnAfter": "721h"})), (432_000, None, None, 2));
+}
+
+#[test]
+fn smarthosts_that_are_gone_never_turn_into_the_recipients_mx() {
+    let spec = |via: serde_json::Value| {
+        let mut outbound = json!({"hosts": [{"name": "exchange"}]});
+        if !via.is_null() {
+            outbound["via"] = via;
+        }
+        json!({
+            "domains": ["contoso.com"], "deliverTo": [{"name": "exchange"}], "recipients": {"mode": "AcceptAll"},
+            "outbound": outbound,
+        })
+    };
+    let mut inputs = dmz();
+    let host =
+        json!({"endpoints": [{"host": {"address": "10.20.0.11"}}], "sources": [{"cidr": {"range": "10.20.0.0/28"}}]});
+    inputs.hosts =
+        vec![object("exchange", host), object("smarthost", json!({"endpoints": [{"host": {"address": "10.9.9.9"}}]}))];
+    inputs.domains = vec![object("contoso", spec(serde_json::Value::Null))];
+    assert_eq!(model(&inputs).direct.len(), 1);
+    let direct = published(&inputs);
+    inputs.domains = vec![object("contoso", spec(json!([{"name": "smarthost"}])))];
+    let relayed = published(&inputs);
+    assert_eq!(model(&inputs).direct, []);
+    inputs.hosts.pop();
+    let closed = |inputs: &Inputs| matches!(model(inputs).domains[0].spec.outbound, Some(Way::Unresolved(_)));
+    assert!(closed(&inputs) && model(&inputs).direct.is_empty());
+
+    inputs.domains = vec![object("contoso", json!({"domains": 7}))];
+    inputs.published = Some(relayed);
+    assert!(closed(&inputs) && model(&inputs).direct.is_empty(), "its last good part neither");
+    inputs.published = Some(direct);
+    assert!(!closed(&inputs) && model(&inputs).direct.len() == 1, "what was direct stays so");
 }

@@ -117,7 +117,7 @@ fn endpoint(host: &Host) -> Option<String> {
 fn held_back(domain: Option<&Domain>) -> Option<&'static str> {
     let Domain { inbound, bounces, outbound, .. } = domain?;
     (matches!(inbound, Way::Open(_)) && bounces.is_none() && outbound.is_none()).then_some(
-        "notifications to senders elsewhere are held, for no way out is given: set spec.bounces.via or spec.outbound.via",
+        "notifications to senders elsewhere are held, for no way out is given: set spec.bounces or spec.outbound",
     )
 }
 

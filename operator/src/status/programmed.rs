@@ -45,7 +45,7 @@ pub(super) fn enforced(kind: Kind, expected: Option<&Expected<'_>>, schema: u32,
     let mut enforced = Enforced::default();
     for Relay { pod, report } in relays {
         match report {
-            Report::NotReady => enforced.not_ready += 1,
+            Report::NotReady(_) => enforced.not_ready += 1,
             Report::Unreachable(why) => {
                 enforced.ready += 1;
                 enforced.unreachable.push(format!("{pod}: {why}"));

@@ -16,6 +16,7 @@ mod harness;
 mod healing;
 mod invalid;
 mod one_namespace;
+mod outbound;
 mod programmed;
 mod quickstart;
 mod rights;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
-use postern_crds::{FilterPolicy, RelayDomain};
+use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
 use postern_wire::status::Object;
 use postern_wire::{SCHEMA, SETTINGS_FILE, Section, SettingsFile, Status};
 use serde_json::json;
@@ -141,4 +141,46 @@ async fn a_relay_that_refuses_or_faults_or_does_not_answer_is_named_with_its_rea
     assert!(message.contains(&format!("http://{}/status", relay.address)), "{message}");
     *relay.body.lock().unwrap() = "[".repeat(9 << 20);
     dmz.says::<RelayDomain>("example", "Programmed", "length limit exceeded").await;
+}
+
+#[tokio::test]
+async fn settings_are_written_for_the_oldest_relay_and_who_needs_a_newer_one_is_told() {
+    let dmz = small_dmz("skew").await;
+    let first = published(&dmz).await;
+    let newer = Answers::start(serde_json::to_string(&enforcing(&first)).unwrap()).await;
+    let older = Answers::start(serde_json::to_string(&Status { schema: 1, ..enforcing(&first) }).unwrap()).await;
+    dmz.relay_pod("postern-relay-0", newer.address).await.unwrap();
+    dmz.relay_pod("postern-relay-1", older.address).await.unwrap();
+    let limited = json!({"metadata": {"name": "smarthost"}, "spec": {
+        "endpoints": [{"host": {"address": "10.20.0.12"}}], "limits": {"connections": 2},
+    }});
+    dmz.put::<RelayHost>(limited).await.unwrap();
+    let message = dmz.told::<RelayHost>("smarthost", "Programmed", "False", "RelayTooOld").await;
+    assert!(message.starts_with("spec.limits.connections: not every relay understands this"), "{message}");
+    dmz.told::<RelayDomain>("example", "Programmed", "False", "RelayTooOld").await;
+    let in_schema = async |schema: u32| {
+        eventually(&format!("settings of schema {schema}"), async || {
+            let file = published(&dmz).await;
+            anyhow::ensure!(file.schema == schema, "they have schema {}", file.schema);
+            Ok(file)
+        })
+        .await
+    };
+    let second = in_schema(1).await;
+    for relay in [&newer, &older] {
+        relay.say(&Status { schema: 1, ..enforcing(&second) });
+    }
+    dmz.told::<RelayHost>("mailbox-server", "Programmed", "True", "Programmed").await;
+    dmz.told::<RelayHost>("smarthost", "Programmed", "False", "RelayTooOld").await;
+
+    // The relays are upgraded.
+    for relay in [&newer, &older] {
+        relay.say(&enforcing(&second));
+    }
+    let third = in_schema(SCHEMA).await;
+    for relay in [&newer, &older] {
+        relay.say(&enforcing(&third));
+    }
+    dmz.told::<RelayHost>("smarthost", "Ready", "True", "Ready").await;
+    dmz.told::<RelayDomain>("example", "Ready", "True", "Ready").await;
 }

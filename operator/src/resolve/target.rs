@@ -152,18 +152,18 @@ pub(super) fn path(inputs: &Inputs, section: &Section<Host>, problems: &mut Prob
 }
 
 fn answers(inputs: &Inputs, name: &HostName, problems: &mut Problems<'_>) -> BTreeSet<IpAddr> {
-    let effect = match inputs.place {
-        Place::Cluster => Effect::Partial,
-        Place::Offline => Effect::Warning,
-    };
     let shown = match name {
         HostName::A(name) => name.clone(),
         HostName::Mx(domain) => format!("the MX of {domain}"),
     };
+    let (effect, unknown) = match inputs.place {
+        Place::Cluster => (Effect::Partial, "has no known address; the network path to it stays closed until it has"),
+        Place::Offline => {
+            (Effect::Warning, "is not looked up here; in a cluster, its addresses are where a path opens to")
+        }
+    };
     let Some(answers) = inputs.names.get(name).filter(|answers| !answers.is_empty()) else {
-        let message =
-            format!("spec.endpoints: {shown} has no known address; the network path to it stays closed until it has");
-        problems.add(effect, Reason::AddressUnknown, message);
+        problems.add(effect, Reason::AddressUnknown, format!("spec.endpoints: {shown} {unknown}"));
         return BTreeSet::new();
     };
     let mut open = BTreeSet::new();

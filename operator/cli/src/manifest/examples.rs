@@ -1,12 +1,13 @@
-//! The examples under `crds/`: the quickstart is valid, each invalid one is refused as it says, and nothing that a CRD
-//! forbids is without one.
+//! The examples under `crds/`: those to follow are valid and a relay takes them, each invalid one is refused as it says, and
+//! nothing that a CRD forbids is without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use postern_crds::condition::ConditionType;
-use postern_operator::problem::Effect;
+use postern_crds::condition::{ConditionType, Reason};
+use postern_operator::problem::{Effect, Problem};
+use postern_operator::render::render;
 use postern_operator::resolve::resolve;
 use postern_wire::limits::{self, Limit};
 use serde_json::Value;
@@ -55,6 +56,28 @@ fn the_quickstart_is_valid_and_finds_all_that_it_names() {
     assert_eq!(problems, []);
     let sources = manifests.hosts.iter().flat_map(|host| &host.spec.sources);
     assert!(sources.filter_map(|source| source.cidr.as_ref()).all(|cidr| cidr.range == "127.0.0.8/29"));
+}
+
+#[test]
+fn every_other_example_is_valid_finds_all_that_it_names_and_becomes_settings() {
+    let folders = fs::read_dir(folder("examples")).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    assert!(folders.len() >= 3, "{folders:?}");
+    for folder in folders {
+        let manifests = read(std::slice::from_ref(&folder));
+        assert_eq!((&*manifests.findings, &*manifests.notes), (&[][..], &[][..]), "{}", folder.display());
+        let (model, problems) = resolve(&manifests.inputs());
+        let (warnings, problems): (Vec<_>, Vec<_>) =
+            problems.into_iter().partition(|problem| problem.effect == Effect::Warning);
+        assert_eq!(problems, [], "{}", folder.display());
+        let of_the_place = |problem: &Problem| {
+            problem.reason == Reason::AddressUnknown || problem.message.contains("taken here, refused in a cluster")
+        };
+        assert!(warnings.iter().all(of_the_place), "{warnings:?}");
+        let settings = render(&model, postern_wire::SCHEMA).settings;
+        let secrets = model.secrets.into_iter().map(|(file, content)| (file.0, content.0)).collect();
+        let (_, faults) = postern_relay::config::build(settings.snapshot, &secrets, None).unwrap();
+        assert_eq!(faults, [], "{}", folder.display());
+    }
 }
 
 #[test]

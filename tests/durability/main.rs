@@ -8,7 +8,6 @@ mod damage;
 mod full;
 mod kill;
 mod load;
-mod queue;
 mod sync;
 mod trace;
 

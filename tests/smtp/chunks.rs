@@ -1,6 +1,7 @@
 //! Rows A16, A17, A19, B1, B4 to B7: content that comes by BDAT (RFC 3030), and what hides behind it.
 
 use anyhow::Result;
+use postern_tests::sink::EVERYTHING;
 use postern_tests::smtp::{Client, Reply};
 
 use crate::scene::{MESSAGE_SIZE, SMUGGLED, Scene, codes_until_closed, in_data};
@@ -51,6 +52,41 @@ fn a16_content_that_is_no_lines_is_refused_in_chunks_too() {
         }
     }
     scene.survived(0).unwrap();
+}
+
+/// What may be anything goes by BDAT or not at all: a mail server that has only DATA sees nothing of it, and the sender hears
+/// why; one that takes BINARYMIME gets every octet.
+#[test]
+fn a16_binary_content_never_leaves_by_data() {
+    let scene = Scene::open().unwrap();
+    let content = |ending: &[u8]| [b"Subject: a\r\n\r\ntext", ending, SMUGGLED, b"\r"].concat();
+    for ending in ENDINGS {
+        let mut client = scene.stranger().unwrap();
+        let binary = [b"From: a@open.test\r\n", &content(ending)[..]].concat();
+        client.say("MAIL FROM:<author@open.test> BODY=BINARYMIME", 250).unwrap();
+        client.say("RCPT TO:<bob@ours.test>", 250).unwrap();
+        client.say("DATA", 503).unwrap();
+        assert_eq!(chunk(&mut client, &binary, true).unwrap().code, 250, "{ending:?}");
+    }
+    let mails = scene.survived(ENDINGS.len()).unwrap();
+    for mail in mails {
+        let text = String::from_utf8(mail.content).unwrap();
+        assert!(mail.sender.starts_with("<>") && mail.recipients == ["<author@open.test>"], "{text}");
+        assert!(text.contains("Status: 5.6.3") && !text.contains("SMUGGLED"), "{text}");
+        assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']), "{text:?}");
+    }
+
+    let scene = Scene::open().unwrap();
+    scene.sink.answer("EHLO", EVERYTHING);
+    for ending in ENDINGS {
+        let mut client = scene.stranger().unwrap();
+        assert_eq!(chunks(&mut client, " BODY=BINARYMIME", &content(ending), 1024).unwrap().code, 250);
+    }
+    let mails = scene.survived(ENDINGS.len()).unwrap();
+    for ending in ENDINGS {
+        assert!(mails.iter().any(|mail| mail.content.ends_with(&content(ending))), "{ending:?}");
+    }
+    assert!(mails.iter().all(|mail| mail.sender.contains(" BODY=BINARYMIME")), "{mails:?}");
 }
 
 /// Lines are content, whatever they look like: by DATA they go on with their dots stuffed.

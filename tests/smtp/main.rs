@@ -3,12 +3,14 @@
 //! - [`transcripts`]: sessions that anyone can read, in `transcripts/*.smtp`;
 //! - [`smuggling`], [`chunks`], [`states`], [`addresses`], [`volume`], [`loops`]: the rows of the catalogue of hostile inputs, each test
 //!   named after its row;
+//! - [`peers`]: a real Postfix as the client;
 //! - [`scene`]: the relay, the mail server, the bystander, and the four oracles that hold for every row.
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
 mod addresses;
 mod chunks;
 mod loops;
+mod peers;
 mod scene;
 mod smuggling;
 mod states;

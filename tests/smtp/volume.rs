@@ -1,9 +1,13 @@
-//! Rows E1 to E6, E8: too much, too long, too slow, too many.
+//! Rows E1 to E6, E8 to E10: too much, too long, too slow, too many.
 
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use postern_tests::clock::now;
+use postern_tests::clock::{now, wait_until};
 use postern_tests::smtp::Client;
+use socket2::SockRef;
 
 use crate::scene::{MESSAGE_SIZE, Scene, codes_until_closed, in_data};
 
@@ -67,7 +71,7 @@ fn e03_recipients_over_the_limit_come_back_later_and_too_many_of_them_never() {
 
     client.say("MAIL FROM:<a@stranger.test>", 250).unwrap();
     let flood = (0..100_000).map(|number| format!("RCPT TO:<user{number}@open.test>\r\n")).collect::<String>();
-    let writer = std::thread::spawn({
+    let writer = thread::spawn({
         let mut client = client.another_hand().unwrap();
         move || drop(client.send(flood.as_bytes()))
     });
@@ -100,9 +104,9 @@ fn drip(client: &mut Client, octets: &[u8]) -> (Duration, Vec<u16>) {
     let begun = now();
     let mut hand = client.another_hand().unwrap();
     let octets = octets.to_vec();
-    let writer = std::thread::spawn(move || {
+    let writer = thread::spawn(move || {
         for octet in octets.iter().cycle().take(1000) {
-            std::thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
             if hand.send(&[*octet]).is_err() {
                 break;
             }
@@ -165,11 +169,133 @@ fn e06_a_new_client_is_greeted_though_all_places_are_taken_by_the_idle() {
         // Those beyond the hundred are told to come back, while nobody has been idle for long.
         .filter_map(|number: u16| Client::connect_from([127, 0, 1, (number % 200) as u8].into(), scene.relay.smtp).ok())
         .collect();
-    std::thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(1500));
     let begun = now();
     let mut client = scene.stranger().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1), "greeted after {:?}", begun.elapsed());
     assert_eq!(client.mail("a@stranger.test", &["bob@ours.test"], b"Subject: a\r\n\r\nb\r\n").unwrap().code, 250);
     drop(idle);
     scene.with_new_bystander().unwrap().survived(1).unwrap();
+}
+
+/// As many as fit into the limit on open files of most systems, twice: ours and the relay's.
+const IDLE: usize = 10_000;
+
+#[test]
+fn e06_ten_thousand_idle_connections_from_two_hundred_addresses() {
+    let scene = Scene::open().unwrap();
+    let relay = scene.relay.smtp;
+    let greeted = |number: usize| -> anyhow::Result<TcpStream> {
+        let source = [127, 0, 1, u8::try_from(number % 200)?];
+        let mut client = Client::connect_from(source.into(), relay)?;
+        client.expect(220)?;
+        Ok(client.into_stream())
+    };
+    let crowd = |first: usize| (first..IDLE).step_by(4).filter_map(|number| greeted(number).ok()).collect::<Vec<_>>();
+    let idle: Vec<TcpStream> = thread::scope(|scope| {
+        let crowds: Vec<_> = (0..4).map(|first| scope.spawn(move || crowd(first))).collect();
+        crowds.into_iter().flat_map(|crowd| crowd.join().unwrap()).collect()
+    });
+    // One seat is the bystander's.
+    assert!(idle.len() >= IDLE - 1, "only {} are connected: ulimit -n?", idle.len());
+    thread::sleep(Duration::from_millis(1100));
+    for _ in 0..10 {
+        let begun = now();
+        let mut client = scene.stranger().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "greeted after {:?}", begun.elapsed());
+        assert_eq!(client.mail("a@stranger.test", &["bob@ours.test"], b"Subject: a\r\n\r\nb\r\n").unwrap().code, 250);
+    }
+    scene.with_new_bystander().unwrap().survived(10).unwrap();
+    drop(idle);
+}
+
+#[test]
+fn e09_a_client_that_hangs_up_before_the_answer_is_served_at_most_once() {
+    let scene = Scene::open().unwrap();
+    let content = |number: usize| format!("Subject: {number}\r\n\r\nb\r\n.\r\n");
+    for number in 0..40 {
+        let mut client = scene.stranger_in_data().unwrap();
+        client.send(content(number).as_bytes()).unwrap();
+        if number % 2 == 0 {
+            client.shut().unwrap();
+            assert_eq!(codes_until_closed(&mut client), [250], "a half-closed connection still hears");
+        } else {
+            SockRef::from(&client.into_stream()).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    }
+    // Nothing comes of the second half of a message, or of a message without its end.
+    let mut client = scene.stranger_in_data().unwrap();
+    client.send(b"Subject: never\r\n\r\nb\r\n.\r").unwrap();
+    client.shut().unwrap();
+    assert!(codes_until_closed(&mut client).is_empty());
+    let idle = || scene.relay.get("/metrics").is_ok_and(|(_, text)| text.contains("smtp_open_connections 1\n"));
+    wait_until("all but the bystander are gone", Duration::from_secs(60), idle).unwrap();
+    let arrived = scene.sink.wait_for_mails(20, Duration::from_secs(60)).unwrap().len();
+    let settled = || scene.relay.get("/metrics").is_ok_and(|(_, text)| text.contains("spool_messages 0\n"));
+    wait_until("the queue is empty", Duration::from_secs(60), settled).unwrap();
+    let mails = scene.sink.mails();
+    assert!((20..=40).contains(&mails.len()), "{arrived}");
+    for number in 0..40 {
+        let subject = format!("Subject: {number}\r\n");
+        let times = mails.iter().filter(|mail| String::from_utf8_lossy(&mail.content).contains(&subject)).count();
+        assert!(times == 1 || (times == 0 && number % 2 == 1), "{number} arrived {times} times");
+    }
+    scene.survived(mails.len()).unwrap();
+}
+
+/// Sends messages of 50 recipients until one is refused; how many were taken, and by what the next was refused.
+fn fill(relay: SocketAddr, body: &[u8], taken: &AtomicUsize, full: &AtomicBool) -> anyhow::Result<u16> {
+    let mut client = Client::greeted(relay)?;
+    let recipients: String = (0..50).map(|number| format!("RCPT TO:<user{number}@open.test>\r\n")).collect();
+    while !full.load(Ordering::Relaxed) && taken.load(Ordering::Relaxed) < 10_000 {
+        client.send(format!("MAIL FROM:<>\r\n{recipients}DATA\r\n").as_bytes())?;
+        let mut codes = vec![client.reply()?.code];
+        for _ in 0..51 {
+            codes.push(client.reply()?.code);
+        }
+        if codes[0] == 250 {
+            client.send(body)?;
+            codes[0] = client.ask(".")?.code; // what was under way when the last room was given away
+        }
+        if codes[0] != 250 {
+            full.store(true, Ordering::Relaxed);
+            return Ok(codes[0]);
+        }
+        taken.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(0)
+}
+
+/// The spool's own limit is reached long before the disk's, at MAIL, and nothing that was taken is lost. So much mail has its
+/// price: of the oracles memory and the bystander hold, and the mail server gets all of it.
+#[test]
+fn e10_a_queue_that_cannot_be_worked_off_takes_no_more_mail() {
+    let soon =
+        [("--host-retry-first", "1s"), ("--host-retry-max", "1s"), ("--retry-first", "1s"), ("--retry-max", "1s")];
+    let scene = Scene::with(&[&[("--spool-size", "256Mi")][..], &soon].concat()).unwrap();
+    scene.sink.answer("EHLO", "421 4.3.2 down");
+    let (taken, full) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let body = [b"Subject: a\r\n\r\n", &[&[b'x'; 998][..], b"\r\n"].concat().repeat(60)[..]].concat();
+    let codes: Vec<u16> = thread::scope(|scope| {
+        let fillers: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| fill(scene.relay.smtp, &body, &taken, &full).unwrap())).collect();
+        fillers.into_iter().map(|filler| filler.join().unwrap()).collect()
+    });
+    let taken = taken.into_inner();
+    assert!(codes.contains(&452) && codes.iter().all(|code| [0, 452].contains(code)), "{codes:?}, {taken} taken");
+    assert!((1000..10_000).contains(&taken), "{taken} messages before the limit");
+    let used = scene.relay.disk_usage().unwrap();
+    assert!(used <= 280 << 20, "{used} octets on the disk");
+    let mut client = scene.stranger().unwrap();
+    client.say("MAIL FROM:<a@stranger.test>", 452).unwrap();
+    let grown = scene.relay.usage().unwrap().resident_peak;
+    assert!(grown < 256 << 20, "{grown} octets of memory");
+    scene.sink.answer_normally();
+    let mails = scene.sink.wait_for_mails(taken, Duration::from_secs(240)).unwrap();
+    assert_eq!(mails.len(), taken);
+    assert!(mails.iter().all(|mail| mail.recipients.len() == 50));
+    wait_until("there is room again", Duration::from_secs(60), || {
+        client.say("MAIL FROM:<a@stranger.test>", 250).is_ok()
+    })
+    .unwrap();
 }

@@ -5,7 +5,7 @@
 //! - [`settings`]: the mounted volume of such a relay, written as the operator's ConfigMap is mounted;
 //! - [`smtp`]: a client that says and expects lines;
 //! - [`sink`]: a mail server that keeps all that it is given, and does as it is told;
-//! - [`postfix`]: Postfix's smtp-sink and smtp-source;
+//! - [`postfix`]: Postfix's smtp-sink and smtp-source, and a whole Postfix;
 //! - [`usage`]: what a process costs, from `/proc`;
 //! - [`loopback`]: addresses that nobody else listens on;
 //! - [`clock`]: waiting with a limit.

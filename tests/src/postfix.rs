@@ -1,4 +1,6 @@
-//! Postfix's smtp-source and smtp-sink: peers that nobody here wrote, for load and for a second opinion.
+//! Postfix: its smtp-source and smtp-sink for load and for a second opinion, and the whole of it as a peer that nobody here wrote.
+
+mod daemon;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,6 +13,8 @@ use crate::clock::wait_until;
 use crate::loopback;
 use crate::program::Program;
 use crate::smtp::Client;
+
+pub use daemon::Daemon;
 
 const SINK: &str = "/usr/sbin/smtp-sink";
 const SOURCE: &str = "/usr/sbin/smtp-source";

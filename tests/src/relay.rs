@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -87,6 +88,21 @@ impl Relay {
     /// The directory of its spool.
     pub fn spool(&self) -> PathBuf {
         self.folder.path().join("spool")
+    }
+
+    /// Octets that its spool takes on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn disk_usage(&self) -> Result<u64> {
+        fn octets(folder: &Path) -> std::io::Result<u64> {
+            std::fs::read_dir(folder)?.try_fold(0, |sum, entry| {
+                let entry = entry?;
+                let metadata = entry.metadata()?;
+                Ok(sum + if metadata.is_dir() { octets(&entry.path())? } else { metadata.blocks() * 512 })
+            })
+        }
+        Ok(octets(&self.spool())?)
     }
 
     /// Its control socket.

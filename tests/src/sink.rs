@@ -1,9 +1,10 @@
 //! A mail server that keeps all that it is given, octet by octet, and answers as a test tells it to.
 //!
-//! Only CRLF.CRLF ends its DATA, so a smuggled message shows as a second one only if the sender made it so.
+//! Only CRLF.CRLF ends its DATA, so a smuggled message shows as a second one only if the sender made it so. It takes BDAT
+//! (RFC 3030) too, though it says so only where a test lets it ([`EVERYTHING`]).
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,10 @@ use anyhow::{Context, Result};
 
 use crate::clock::wait_for;
 use crate::loopback;
+
+/// An answer to EHLO that offers all that this sink can do, and all that it can keep: for [`Sink::answer`].
+pub const EVERYTHING: &str = "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n\
+                              250-SMTPUTF8\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE";
 
 /// What the sink was given in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,6 +194,7 @@ impl Connection {
             "MAIL" => {
                 self.mail.sender = argument.to_owned();
                 self.mail.recipients.clear();
+                self.mail.content.clear();
                 self.say("250 2.1.0 ok")?;
             }
             "RCPT" => {
@@ -197,6 +203,7 @@ impl Connection {
             }
             "DATA" if self.mail.recipients.is_empty() => self.say("554 5.5.1 no valid recipients")?,
             "DATA" => return self.data(),
+            "BDAT" => return self.chunk(command),
             "QUIT" => {
                 self.say("221 2.0.0 bye")?;
                 return Ok(false);
@@ -227,13 +234,34 @@ impl Connection {
             }
             line_start = ends_line;
         }
+        self.mail.content = content;
+        self.end()
+    }
+
+    /// One chunk; with the last the content ends.
+    fn chunk(&mut self, command: &str) -> Result<bool> {
+        let mut words = command.split(' ').skip(1);
+        let octets: u64 = words.next().context("BDAT has a length")?.parse()?;
+        let came = (&mut self.reader).take(octets).read_to_end(&mut self.mail.content)?;
+        if came as u64 != octets {
+            return Ok(false);
+        }
+        if words.next().is_some() {
+            return self.end();
+        }
+        self.say("250 2.0.0 go on")?;
+        Ok(true)
+    }
+
+    /// The content is complete; false ends the connection.
+    fn end(&mut self) -> Result<bool> {
         let reply = self.ordered(".").unwrap_or_else(|| "250 2.0.0 taken".to_owned());
         // Kept before the answer, as a server must: it may never be heard.
         if reply.starts_with('2') {
-            let mail = Mail { content, ..self.mail.clone() };
-            lock(&self.shared.mails).push(mail);
+            lock(&self.shared.mails).push(self.mail.clone());
         }
         self.mail.recipients.clear();
+        self.mail.content.clear();
         if reply.is_empty() {
             return Ok(false);
         }

@@ -13,6 +13,9 @@ const ENVID_MAX: usize = 100;
 /// The longest ORCPT, decoded, with its type (RFC 3461, section 4.2).
 const ORCPT_MAX: usize = 500;
 
+/// The type of an address outside ASCII (RFC 6533, section 3).
+const UTF8: &str = "utf-8";
+
 const TWICE: Malformed = Malformed::Arguments("a parameter stands twice");
 const ENVID: Malformed = Malformed::Arguments("ENVID is xtext of at most 100 printable characters");
 const NOTIFY: Malformed = Malformed::Arguments("NOTIFY is NEVER, or some of SUCCESS, FAILURE and DELAY, each once");
@@ -134,22 +137,24 @@ fn notify(value: &str) -> Option<Notify> {
     Some(notify)
 }
 
-/// `addr-type ";" xtext`, or for the type `utf-8` one of the forms of RFC 6533, section 3.
+/// `addr-type ";" xtext`, or for the type `utf-8` one of the forms of RFC 6533, section 3. Postfix writes an address outside
+/// ASCII as `rfc822;` and the xtext of its UTF-8: with SMTPUTF8 that is read as the `utf-8` that it is.
 fn original(value: &str, utf8: bool) -> Option<OriginalRecipient> {
     let (kind, address) = value.split_once(';')?;
     if kind.is_empty() || !kind.bytes().all(is_atext) {
         return None;
     }
-    let international = kind.eq_ignore_ascii_case("utf-8");
-    let mut address = decode_xtext(address, international && utf8)?;
-    if international {
+    let mut kind = kind.to_ascii_lowercase();
+    let mut address = decode_xtext(address, utf8 && kind == UTF8)?;
+    if kind == UTF8 {
         address = decode_embedded(&address)?;
+    } else if utf8 && kind == "rfc822" && !address.is_ascii() {
+        kind = UTF8.to_owned();
     }
-    let printable = is_printable(&address)
-        || international
-            && address.chars().all(|character| matches!(character, ' '..='~') || is_text_outside_ascii(character));
+    let outside_ascii = |character: char| kind == UTF8 && is_text_outside_ascii(character);
+    let printable = address.chars().all(|character| matches!(character, ' '..='~') || outside_ascii(character));
     let fits = kind.len() + ";".len() + address.len() <= ORCPT_MAX;
-    (!address.is_empty() && printable && fits).then(|| OriginalRecipient { kind: kind.to_ascii_lowercase(), address })
+    (!address.is_empty() && printable && fits).then_some(OriginalRecipient { kind, address })
 }
 
 fn is_printable(text: &str) -> bool {

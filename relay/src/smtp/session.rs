@@ -56,6 +56,8 @@ pub struct Session<R> {
     idle_commands: u64,
     /// The client has said SMTPUTF8 with the MAIL that is being answered, or with that of the open transaction.
     utf8: bool,
+    /// The last MAIL was refused. What a client has sent behind it in the same breath is no mistake of its own.
+    mail_refused: bool,
     draining: bool,
     /// By TLS.
     secured: bool,
@@ -109,6 +111,7 @@ impl<R: Stored> Session<R> {
             refusals: 0,
             idle_commands: 0,
             utf8: false,
+            mail_refused: false,
             draining: false,
             secured: false,
             proof: PhantomData,
@@ -218,7 +221,7 @@ impl<R: Stored> Session<R> {
             (None, _) => self.error(Reply::new(503, Enhanced(5, 5, 1), "send EHLO first"), out),
             (_, Some(_)) => self.error(Reply::new(503, Enhanced(5, 5, 1), "a transaction is open; RSET ends it"), out),
             (Some(_), None) => {
-                self.utf8 = mail.utf8;
+                (self.utf8, self.mail_refused) = (mail.utf8, false);
                 self.ask(Asked::Sender { binary: mail.body == Body::Binary }, Question::Sender(mail))
             }
         }
@@ -226,7 +229,7 @@ impl<R: Stored> Session<R> {
 
     fn rcpt(&mut self, rcpt: Rcpt, out: &mut Replies) -> Next {
         match &mut self.transaction {
-            None => self.error(Reply::new(503, Enhanced(5, 5, 1), "send MAIL first"), out),
+            None => self.without_mail(Reply::new(503, Enhanced(5, 5, 1), "send MAIL first"), out),
             Some(Transaction { chunked: true, .. }) => {
                 self.error(Reply::new(503, Enhanced(5, 5, 1), "the content has begun; go on with BDAT, or RSET"), out)
             }
@@ -271,7 +274,11 @@ impl<R: Stored> Session<R> {
                 self.phase = Phase::Commit;
                 Next::Commit
             }
-            (Asked::Sender { .. } | Asked::Recipient, Answer::No(reply)) => self.refusal(reply, out),
+            (Asked::Sender { .. }, Answer::No(reply)) => {
+                self.mail_refused = true;
+                self.refusal(reply, out)
+            }
+            (Asked::Recipient, Answer::No(reply)) => self.refusal(reply, out),
             (Asked::Content, Answer::No(reply)) => self.refused(reply, out),
             _ => self.fault(out),
         }
@@ -309,6 +316,13 @@ impl<R: Stored> Session<R> {
         }
         out.push(&reply);
         self.ready(out)
+    }
+
+    fn without_mail(&mut self, reply: Reply, out: &mut Replies) -> Next {
+        match self.mail_refused {
+            true => self.refusal(reply, out),
+            false => self.error(reply, out),
+        }
     }
 
     fn too_many(&mut self, out: &mut Replies) -> Next {

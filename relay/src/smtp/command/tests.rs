@@ -93,6 +93,11 @@ fn reads_what_is_asked_about_notifications() {
     assert_eq!(of("ORCPT=utf-8;\\x{1F600}@b.test").original, original("utf-8", "\u{1f600}@b.test"));
     let raw = rcpt("RCPT TO:<a@b.test> ORCPT=utf-8;\u{fc}@b.test", true).dsn.original;
     assert_eq!(raw, original("utf-8", "\u{fc}@b.test"));
+    let from_postfix = rcpt("RCPT TO:<a@b.test> ORCPT=rfc822;j+C3+BCrgen@b.test", true).dsn.original;
+    assert_eq!(from_postfix, original("utf-8", "j\u{fc}rgen@b.test"));
+    for broken in ["rfc822;j+C3@b.test", "rfc822;a+C2+85", "x-odd;+C3+BC", "rfc822;\u{fc}"] {
+        assert!(parse(format!("RCPT TO:<a@b.test> ORCPT={broken}").as_bytes(), true).is_err(), "{broken}");
+    }
 }
 
 #[test]

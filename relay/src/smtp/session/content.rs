@@ -28,7 +28,10 @@ impl<R: Stored> Session<R> {
                 }
             },
         };
-        self.error(refusal, out)
+        match self.transaction {
+            Some(_) => self.error(refusal, out),
+            None => self.without_mail(refusal, out),
+        }
     }
 
     pub(super) fn bdat(&mut self, bytes: u64, last: bool, out: &mut Replies) -> Next {

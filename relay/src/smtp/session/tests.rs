@@ -559,3 +559,20 @@ fn whoever_does_not_wait_where_he_must_is_closed() {
         assert!(!matches!(talk.next, Next::Close(_)), "{line}: {}", talk.said);
     }
 }
+
+#[test]
+fn what_comes_in_one_breath_behind_a_refused_mail_is_no_mistake() {
+    let mut talk = Talk::begin();
+    talk.lines(&["EHLO a", "MAIL FROM:<no@b.test>"]);
+    for _ in 0..LIMITS.refusals - 2 {
+        assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 503);
+    }
+    assert_eq!(talk.line("DATA").code(), 503);
+    assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 421);
+    let mut talk = Talk::begin();
+    talk.lines(READY).line("BDAT 0 LAST");
+    for _ in 0..LIMITS.errors {
+        assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 503);
+    }
+    assert_eq!(talk.line("RCPT TO:<a@b.test>").code(), 421);
+}

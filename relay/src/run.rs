@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use crate::admin::{self, Admin};
 use crate::config::{Directory, Live};
 use crate::control::{self, Socket, SocketError};
-use crate::delivery::{self, Exchangers};
+use crate::delivery::{self, Exchangers, View};
 use crate::dns::reach::Reach;
 use crate::dns::{Lookup, Resolver};
 use crate::limits::Limits;
@@ -163,6 +163,7 @@ pub async fn run(options: Options, handle: Handle) -> Result<(), Failure> {
             shutdown: shutdown.clone(),
         },
         handle: handle.clone(),
+        view: Arc::default(),
         options,
         shutdown,
     };
@@ -206,6 +207,7 @@ async fn or_end(handle: &Handle, time: Duration) {
 /// What all parts are made from.
 struct Relay {
     options: Options,
+    view: Arc<View>,
     handle: Handle,
     admin: Admin,
     shutdown: Shutdown,
@@ -287,8 +289,12 @@ impl Relay {
         let Some(path) = &self.options.control else { return Ok(()) };
         let socket = Socket::bind(path)?;
         info!("control socket {}", Path::new(path).display());
-        let (spool, limits, shutdown) = (spool.clone(), self.options.limits.clone(), self.shutdown.clone());
-        aside.spawn(async move { control::serve(socket, spool, &limits, shutdown).await });
+        let serving = control::Serving {
+            spool: spool.clone(),
+            destinations: control::destinations(self.admin.report.clone(), Arc::clone(&self.view)),
+            limits: self.options.limits.clone(),
+        };
+        aside.spawn(control::serve(socket, serving, self.shutdown.clone()));
         Ok(())
     }
 
@@ -320,7 +326,7 @@ impl Relay {
             limits: self.options.limits.clone(),
             hostname: self.options.hostname.as_str().into(),
             metrics: self.admin.metrics.clone(),
-            view: Arc::default(),
+            view: Arc::clone(&self.view),
             shutdown: self.shutdown.clone(),
         }
     }

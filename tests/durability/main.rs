@@ -8,6 +8,7 @@ mod damage;
 mod full;
 mod kill;
 mod load;
+mod queue;
 mod sync;
 mod trace;
 

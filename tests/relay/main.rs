@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use postern_relay::control::{self, Answer, Client as Control, Message, Which};
+use postern_relay::control::{self, Act, Answer, Client as Control, Filter, Message};
 use postern_tests::clock::wait_for;
 use postern_tests::relay::{Relay, get};
 use postern_tests::settings::relaying;
@@ -67,7 +67,7 @@ fn status(relay: &Relay) -> Result<Status> {
 
 fn queue(relay: &Relay) -> Result<Vec<Message>> {
     let mut client = Control::connect(&relay.control())?;
-    let answers = client.ask(control::Command::List {})?;
+    let answers = client.ask(control::Command::List(control::List::default()))?;
     let message = |answer| match answer {
         Ok(Answer::Message(message)) => Ok(*message),
         other => anyhow::bail!("not a message: {other:?}"),
@@ -180,8 +180,10 @@ fn mail_waits_for_a_next_hop_that_is_down_and_is_seen_in_the_queue() -> Result<(
     assert_eq!(queue(&relay)?.len(), 1);
     let sink = Sink::listen(address)?;
     let mut control = Control::connect(&relay.control())?;
-    let answers = control.ask(control::Command::Retry(Which::All {}))?.collect::<Result<Vec<_>, _>>()?;
-    assert_eq!(answers, [Answer::Retried { messages: 1 }]);
+    let answers = control
+        .ask(control::Command::Act { act: Act::Retry, filter: Filter::default() })?
+        .collect::<Result<Vec<_>, _>>()?;
+    assert_eq!(answers, [Answer::Changed { messages: 1, busy: 0 }]);
     sink.wait_for_mails(1, SOON)?;
     wait_for("the queue to be empty", SOON, || queue(&relay).ok().filter(Vec::is_empty))?;
     assert_eq!(sink.mails().len(), 1);

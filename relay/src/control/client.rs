@@ -112,10 +112,13 @@ impl Iterator for Answers<'_> {
         if self.ended {
             return None;
         }
-        let answer = match self.client.read() {
-            Ok(Answer::Done {}) => None,
-            Ok(Answer::Failed(reason)) => Some(Err(ClientError::Refused(reason))),
-            other => Some(other),
+        let answer = loop {
+            match self.client.read() {
+                Ok(Answer::Progress { .. }) => {}
+                Ok(Answer::Done {}) => break None,
+                Ok(Answer::Failed(reason)) => break Some(Err(ClientError::Refused(reason))),
+                other => break Some(other),
+            }
         };
         self.ended = !matches!(answer, Some(Ok(_)));
         answer

@@ -1,4 +1,4 @@
-//! The committer: the one thread that writes the log, and its helper for slow work on files.
+//! The committer: the one thread that writes the log.
 //!
 //! It takes all that waits, writes it at once, syncs once, tells the index and the scheduler, and then answers. Outcomes
 //! wait up to 5 ms for a message to share a sync with: a lost outcome costs a duplicate, never a message. A session that
@@ -6,10 +6,8 @@
 //! on disk is the truth, and the next process reads it.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -18,13 +16,12 @@ use super::backlog::{Backlog, Settle};
 use super::disk::Directory;
 use super::index::{Arrived, Gone};
 use super::intake::{Body, Sealed};
-use super::log::{Disk, Entry, Fatal, Log, Rank, Slot, Trouble, Written};
-use super::record::{Flags, Kind, Parts, crc_front};
+use super::job::{Job, Mark, Store, Task, mark, outcome};
+use super::log::{Fatal, Log, Trouble, Written};
 use super::room::Room;
 use super::survivors::Survivors;
 use super::warm::{WARM_OCTETS, Warm, WarmBody, WarmQueue};
 use super::{Refused, Shared};
-use crate::envelope::Origin;
 
 /// How long an outcome waits for company.
 const OUTCOME_WAIT: Duration = Duration::from_millis(5);
@@ -38,63 +35,6 @@ const FAILING_WAIT: Duration = Duration::from_millis(100);
 const BATCH_OCTETS: u64 = 8 << 20;
 const BATCH_JOBS: usize = 1024;
 
-/// What the committer is asked.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// Store a message.
-    Store(Box<Store>),
-    /// Write down what became of recipients.
-    Settle(Settle),
-    /// A message was taken out of the index without an outcome, because it is damaged: only its place is free.
-    Damaged(Gone),
-    /// The helper has made a slot, or could not.
-    Slot(std::io::Result<Slot>),
-    /// Answer when all that came before is on stable storage.
-    Close(oneshot::Sender<()>),
-    /// As Close, and end.
-    End,
-}
-
-/// See [`Job::Store`].
-#[derive(Debug)]
-pub(super) struct Store {
-    pub(super) sealed: Sealed,
-    pub(super) answer: oneshot::Sender<Result<(), Refused>>,
-}
-
-/// What the helper is asked.
-#[derive(Debug)]
-pub(super) enum Task {
-    /// Make a slot.
-    Make,
-    /// Remove a slot.
-    Remove(Slot),
-    /// Remove a file.
-    Unlink(PathBuf),
-    /// End.
-    End,
-}
-
-/// Runs the helper until it is told to end.
-pub(super) fn help(directory: &Arc<Directory>, tasks: &Receiver<Task>, jobs: &Sender<Job>, ending: &AtomicBool) {
-    while let Ok(task) = tasks.recv() {
-        let failed = match task {
-            // Whoever ends the spool waits for this thread.
-            Task::Make if ending.load(Ordering::Relaxed) => Ok(()),
-            Task::Make => {
-                jobs.send(Job::Slot(directory.allocate())).ok();
-                Ok(())
-            }
-            Task::Remove(slot) => directory.remove(slot),
-            Task::Unlink(path) => std::fs::remove_file(&path),
-            Task::End => return,
-        };
-        if let Err(error) = failed {
-            tracing::warn!(%error, "a file of the spool cannot be removed; the next start will try again");
-        }
-    }
-}
-
 /// The committer's state.
 #[derive(Debug)]
 pub(super) struct Committer {
@@ -103,6 +43,7 @@ pub(super) struct Committer {
     jobs: Receiver<Job>,
     stores: Vec<Store>,
     settles: Vec<Settle>,
+    marks: Vec<Mark>,
     /// Outcomes that found no room.
     backlog: Backlog,
     /// When the first of the outcomes that wait came.
@@ -146,6 +87,7 @@ impl Committer {
             jobs,
             stores: Vec::new(),
             settles: Vec::new(),
+            marks: Vec::new(),
             backlog: Backlog::default(),
             settles_since: None,
             closing: Vec::new(),
@@ -178,7 +120,8 @@ impl Committer {
     fn gather(&mut self) {
         let mut octets = 0;
         loop {
-            let urgent = !self.stores.is_empty() || !self.closing.is_empty() || self.ending;
+            let nobody = self.stores.is_empty() && self.marks.is_empty() && self.closing.is_empty();
+            let urgent = !nobody || self.ending;
             let full = octets > BATCH_OCTETS || self.stores.len() + self.settles.len() >= BATCH_JOBS;
             let wait = match self.settles_since {
                 _ if full => return,
@@ -213,6 +156,7 @@ impl Committer {
                 self.settles_since.get_or_insert_with(now);
                 self.settles.push(settle);
             }
+            Job::Mark(mark) => self.marks.push(mark),
             Job::Damaged(gone) => self.log.release(gone.place),
             Job::Slot(slot) => self.log.slot_came(slot),
             Job::Close(answer) => self.closing.push(answer),
@@ -224,12 +168,14 @@ impl Committer {
     /// Writes what was gathered, and answers.
     fn commit(&mut self) {
         let stores = self.take_stores();
+        let marks = self.take_marks();
         let settles = self.backlog.next(std::mem::take(&mut self.settles), &mut self.log);
         self.settles_since = None;
         let records: Vec<_> = settles.iter().map(Settle::json).collect();
         let mut entries: Vec<_> = stores.iter().map(Store::entry).collect();
         entries.extend(settles.iter().zip(&records).map(|(settle, record)| outcome(settle, record)));
-        if entries.is_empty() {
+        entries.extend(marks.iter().flat_map(|it| it.ids.iter().map(|id| mark(*id, it.held))));
+        if entries.is_empty() && marks.is_empty() {
             return;
         }
         let written = match self.log.append(&entries) {
@@ -237,13 +183,44 @@ impl Committer {
             Err(fatal) => end_process(&fatal),
         };
         drop(entries);
-        let (for_stores, for_settles) = written.split_at(stores.len());
+        let (for_stores, written) = written.split_at(stores.len());
+        let (for_settles, for_marks) = written.split_at(settles.len());
         for (store, written) in stores.into_iter().zip(for_stores) {
             self.stored(store, *written);
         }
         for (settle, written) in settles.into_iter().zip(for_settles) {
             self.settled(settle, *written);
         }
+        self.marked(marks, for_marks);
+    }
+
+    /// Those of which it is new.
+    fn take_marks(&mut self) -> Vec<Mark> {
+        let mut marks = std::mem::take(&mut self.marks);
+        let index = self.shared.index();
+        for mark in &mut marks {
+            mark.ids.retain(|id| index.is_held(*id) == Some(!mark.held));
+        }
+        marks
+    }
+
+    fn marked(&self, marks: Vec<Mark>, mut written: &[Written]) {
+        for Mark { ids, held, answer } in marks {
+            let (mine, others) = written.split_at(ids.len());
+            written = others;
+            let on_disk = ids.iter().zip(mine).filter(|(_, written)| matches!(written, Written::At(_)));
+            let on_disk: Vec<_> = on_disk.map(|(id, _)| *id).collect();
+            for id in &on_disk {
+                let due = self.shared.index().hold(*id, held);
+                due.into_iter().for_each(|due| self.shared.announce(*id, due));
+            }
+            let all = on_disk.len() == ids.len();
+            answer.send(if all { Ok(on_disk.len()) } else { Err(self.without_segment()) }).ok();
+        }
+    }
+
+    fn without_segment(&self) -> Refused {
+        Room::without_segment(self.log.trouble() == Some(Trouble::Failing))
     }
 
     /// Those to be written now. One whose id is here already is answered; a second one of the same id waits for the first.
@@ -268,7 +245,7 @@ impl Committer {
         let place = match written {
             Written::At(place) => place,
             Written::Full => {
-                answer.send(Err(Room::without_segment(self.log.trouble() == Some(Trouble::Failing)))).ok();
+                answer.send(Err(self.without_segment())).ok();
                 return;
             }
             Written::TooLarge => {
@@ -276,8 +253,8 @@ impl Committer {
                 return;
             }
         };
-        let Sealed { id, size, flags, envelope, head, body, body_size, crc_body, mut reserved, .. } = sealed;
-        let due = envelope.arrived;
+        let Sealed { id, size, flags, envelope, standing, head, body, body_size, crc_body, mut reserved, .. } = sealed;
+        let due = (!flags.held).then_some(envelope.arrived);
         let (body, file) = match body {
             Body::Memory(body) => (WarmBody::Memory(body), None),
             Body::File(file) => {
@@ -291,8 +268,8 @@ impl Committer {
         if warm.is_some() {
             self.warm.push(id, now());
         }
-        self.shared.index().insert(Arrived { id, place, flags, file, size, envelope, warm });
-        self.shared.announce(id, due);
+        self.shared.index().insert(Arrived { id, place, flags, file, size, envelope, standing, warm });
+        due.into_iter().for_each(|due| self.shared.announce(id, due));
         answer.send(Ok(())).ok();
     }
 
@@ -354,39 +331,5 @@ impl Committer {
             self.refused_since = None;
             self.shared.helper.send(Task::Make).ok();
         }
-    }
-}
-
-impl Store {
-    fn entry(&self) -> Entry<'_> {
-        let Sealed { id, flags, json, envelope, head, body, body_size, crc_front, crc_body, .. } = &self.sealed;
-        let (kind, inside) = match body {
-            Body::Memory(body) => (Kind::Put, &body[..]),
-            Body::File(_) => (Kind::PutFile, &[][..]),
-        };
-        let ours = matches!(envelope.origin, Origin::Notification { .. });
-        Entry {
-            rank: if ours { Rank::Report } else { Rank::Mail },
-            kind,
-            flags: *flags,
-            id: *id,
-            parts: Parts { envelope: json, head, body: inside },
-            body: *body_size,
-            crc_front: *crc_front,
-            crc_body: *crc_body,
-        }
-    }
-}
-
-pub(super) fn outcome<'a>(settle: &Settle, record: &'a [u8]) -> Entry<'a> {
-    Entry {
-        rank: Rank::Report,
-        kind: Kind::Outcome,
-        flags: Flags { settles: settle.settles(), ..Flags::default() },
-        id: settle.id,
-        parts: Parts { envelope: record, head: &[], body: &[] },
-        body: 0,
-        crc_front: crc_front(record, &[]),
-        crc_body: 0,
     }
 }

@@ -2,18 +2,22 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Shared;
+use super::disk::Directory;
 use super::index::Facts;
-use super::log::Disk as _;
+use super::log::{Disk as _, Place};
 use super::record::{HEADER, Header, Parts};
 use super::warm::{Warm, WarmBody};
 use crate::queue_id::QueueId;
 
+/// How much of a record is read first when only its front is wanted.
+const FRONT: u32 = 8 << 10;
 /// How much of a file is read at once.
 const PIECE: u64 = 128 << 10;
 
@@ -97,7 +101,7 @@ impl Reader {
         let path = shared.directory.body_path(id);
         let open = blocking(id, move || File::open(&path).map_err(|error| (path, error))).await?;
         let file = open.map_err(|(path, error)| {
-            let damaged = error.kind() == std::io::ErrorKind::NotFound;
+            let damaged = error.kind() == io::ErrorKind::NotFound;
             if damaged {
                 shared.room.add_corrupt(1);
             }
@@ -121,7 +125,7 @@ impl Reader {
             Unreadable { id: self.id, reason: format!("{}: {reason}", path.display()), damaged: true }
         };
         match result {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(damaged("too short".into())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged("too short".into())),
             Err(error) => {
                 let reason = format!("{} at {}: {error}", path.display(), self.at);
                 return Err(Unreadable { id: self.id, reason, damaged: false });
@@ -169,10 +173,7 @@ pub(super) async fn read(shared: &Arc<Shared>, id: QueueId, with_body: bool) -> 
     loop {
         let facts = facts(shared, id)?;
         let directory = Arc::clone(&shared.directory);
-        let look = move || {
-            let mut octets = vec![0; facts.place.length as usize];
-            directory.read(facts.place.slot, facts.place.offset, &mut octets).map(|()| octets)
-        };
+        let look = move || look(&directory, facts.place, with_body);
         let octets = blocking(id, look).await?;
         let place = facts.place;
         let at = format!("segment {} at {}", place.slot.0, place.offset);
@@ -190,10 +191,29 @@ pub(super) async fn read(shared: &Arc<Shared>, id: QueueId, with_body: bool) -> 
         }
         let damaged = !octets.is_empty();
         if damaged {
+            let directory = Arc::clone(&shared.directory);
+            let whole = blocking(id, move || self::look(&directory, place, true)).await?;
+            let octets = whole.unwrap_or(octets);
             set_aside(shared, &format!("{}-{}", place.generation, place.offset), octets).await;
         }
         return Err(Unreadable { id, reason: format!("{at}: {reason}"), damaged });
     }
+}
+
+/// The record at a place; without the body, when that can be left out, in one read or two.
+fn look(directory: &Arc<Directory>, Place { slot, offset, length, .. }: Place, with_body: bool) -> io::Result<Vec<u8>> {
+    let first = if with_body { length } else { length.min(FRONT) };
+    let mut octets = vec![0; first as usize];
+    directory.read(slot, offset, &mut octets)?;
+    let header = octets.first_chunk().and_then(Header::parse);
+    let needed = header.map_or(0, |header| header.front()).min(length.into());
+    if let Ok(needed) = usize::try_from(needed)
+        && needed > octets.len()
+    {
+        octets.resize(needed, 0);
+        directory.read(slot, offset + first, &mut octets[first as usize..])?;
+    }
+    Ok(octets)
 }
 
 fn check(octets: Vec<u8>, id: QueueId, generation: u64, with_body: bool) -> Result<Record, (Vec<u8>, String)> {
@@ -203,7 +223,8 @@ fn check(octets: Vec<u8>, id: QueueId, generation: u64, with_body: bool) -> Resu
     if header.id != id || header.generation != generation {
         return Err((octets, "another record is in its place".into()));
     }
-    let Some(parts) = Parts::cut(&header, &octets) else { return Err((octets, "its lengths are damaged".into())) };
+    let parts = if with_body { Parts::cut(&header, &octets) } else { Parts::cut_front(&header, &octets) };
+    let Some(parts) = parts else { return Err((octets, "its lengths are damaged".into())) };
     let whole = parts.front_is_whole(&header) && (!with_body || parts.body_is_whole(&header));
     if whole { Ok(Record { header, octets: octets.into() }) } else { Err((octets, "its checksum is wrong".into())) }
 }

@@ -8,6 +8,7 @@
 //! first, files and content in memory are kept beside. Envelopes are read back from disk.
 
 mod entry;
+mod look;
 mod replay;
 mod replies;
 mod said;
@@ -19,17 +20,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::PendingRecipient;
 use super::log::Place;
 use super::record::Flags;
 use super::warm::Warm;
-use super::{PendingRecipient, Queued, ShownRecipient};
 use crate::envelope::{Envelope, Outcome, Remote};
 use crate::queue_id::QueueId;
 pub(super) use entry::Due;
-use entry::{Entry, Standing, State, Traits, counted};
+use entry::{Entry, Recipient, State, Traits, counted};
 use replies::Replies;
-use said::{Copied, CopiedRecipient, Kept};
-pub(super) use said::{Settled, envelope};
+pub use said::Standing;
+use said::{Copied, Kept};
+pub(super) use said::{Settled, envelope, json};
 use segments::Segments;
 use table::Table;
 
@@ -38,7 +40,7 @@ use table::Table;
 pub(super) struct Index {
     table: Table,
     /// The recipients after the first.
-    others: HashMap<QueueId, Box<[Standing]>>,
+    others: HashMap<QueueId, Box<[Recipient]>>,
     /// Octets of the bodies in files.
     files: HashMap<QueueId, u64>,
     warm: HashMap<QueueId, Arc<Warm>>,
@@ -60,6 +62,8 @@ pub(super) struct Arrived {
     pub(super) file: Option<u64>,
     pub(super) size: u64,
     pub(super) envelope: Arc<Envelope>,
+    /// How its recipients stand; absent: nothing was tried.
+    pub(super) standing: Option<Vec<Standing>>,
     pub(super) warm: Option<Arc<Warm>>,
 }
 
@@ -81,6 +85,15 @@ pub(super) struct Gone {
     pub(super) file: Option<u64>,
 }
 
+/// Why a message is not deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Undeletable {
+    /// It is not here.
+    Missing,
+    /// Somebody is attempting one of its recipients.
+    Busy,
+}
+
 impl Index {
     /// Whether a message need not be stored: it is here, or a notification that was sent already.
     pub(super) fn knows(&self, id: QueueId) -> bool {
@@ -91,10 +104,13 @@ impl Index {
         self.table.get(id).is_some()
     }
 
-    /// A message is on stable storage. Its recipients are due at once.
+    /// A message is on stable storage.
     pub(super) fn insert(&mut self, arrived: Arrived) {
-        let Arrived { id, place, flags, file, size, envelope, warm } = arrived;
-        let recipients = vec![Standing::fresh(envelope.arrived); envelope.recipients.len()];
+        let Arrived { id, place, flags, file, size, envelope, standing, warm } = arrived;
+        let recipients = match standing {
+            Some(standing) => self.stand(standing),
+            None => vec![Recipient::fresh(envelope.arrived); envelope.recipients.len()],
+        };
         self.enter(Entry::new(id, envelope.arrived), place, flags, (file, size), &recipients);
         if let Some(warm) = warm
             && let Some(entry) = self.table.get_mut(id)
@@ -111,7 +127,7 @@ impl Index {
         place: Place,
         flags: Flags,
         (file, size): (Option<u64>, u64),
-        recipients: &[Standing],
+        recipients: &[Recipient],
     ) -> Option<Place> {
         let old = self.remove(entry.id).map(|gone| gone.place);
         entry.segment = self.segments.enter(place);
@@ -135,24 +151,45 @@ impl Index {
         old
     }
 
+    fn stand(&mut self, standing: Vec<Standing>) -> Vec<Recipient> {
+        let stand = |it: Standing| Recipient {
+            state: if it.done { State::Done } else { State::Pending },
+            attempts: counted(it.attempts),
+            due: Due::from(it.due),
+            reply: it.last.map_or(0, |remote| self.replies.hold(&remote)),
+        };
+        standing.into_iter().map(stand).collect()
+    }
+
+    /// How the recipients of a message stand; `None` when it is not here.
+    pub(super) fn standing(&self, id: QueueId) -> Option<Vec<Standing>> {
+        let stands = |it: &Recipient| Standing {
+            done: it.state == State::Done,
+            attempts: it.attempts.into(),
+            due: it.due.into(),
+            last: self.replies.get(it.reply).map(|remote| Remote::clone(remote)),
+        };
+        Some(self.recipients(self.table.get(id)?).map(stands).collect())
+    }
+
     fn place(&self, entry: &Entry) -> Place {
         self.segments.place(entry.segment, entry.offset, entry.length)
     }
 
-    fn recipients<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Standing> {
+    fn recipients<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Recipient> {
         let several = entry.traits.has(Traits::SEVERAL);
         let others = several.then(|| self.others.get(&entry.id)).flatten();
         std::iter::once(&entry.first).chain(others.into_iter().flatten())
     }
 
-    fn recipients_mut(&mut self, id: QueueId) -> impl Iterator<Item = &mut Standing> {
+    fn recipients_mut(&mut self, id: QueueId) -> impl Iterator<Item = &mut Recipient> {
         let entry = self.table.get_mut(id);
         let several = entry.as_ref().is_some_and(|entry| entry.traits.has(Traits::SEVERAL));
         let others = if several { self.others.get_mut(&id) } else { None };
         entry.map(|entry| &mut entry.first).into_iter().chain(others.into_iter().flatten())
     }
 
-    fn seen(&self, index: usize, standing: &Standing) -> PendingRecipient {
+    fn seen(&self, index: usize, standing: &Recipient) -> PendingRecipient {
         PendingRecipient { last: self.replies.get(standing.reply).cloned(), ..standing.seen(index) }
     }
 
@@ -221,6 +258,18 @@ impl Index {
         (settled, self.remove_settled(id))
     }
 
+    /// A person deletes a message: all its pending recipients are settled.
+    pub(super) fn delete(&mut self, id: QueueId) -> Result<(Vec<Settled>, Option<Gone>), Undeletable> {
+        let entry = self.table.get(id).ok_or(Undeletable::Missing)?;
+        if self.recipients(entry).any(|it| it.state == State::Claimed) {
+            return Err(Undeletable::Busy);
+        }
+        let (_, claimed) = self.claim(id, None).ok_or(Undeletable::Missing)?;
+        let nobody = Remote { server: String::new(), reply: String::new(), status: String::new() };
+        let outcomes = vec![Outcome::Failed(nobody); claimed.len()];
+        Ok(self.settle(id, &claimed, outcomes))
+    }
+
     fn apply(&mut self, id: QueueId, settled: &Settled) {
         // A message that was tried in vain is not tried again soon: its content goes from memory.
         self.cool(id);
@@ -237,7 +286,7 @@ impl Index {
     }
 
     fn remove_settled(&mut self, id: QueueId) -> Option<Gone> {
-        let waits = self.recipients(self.table.get(id)?).any(Standing::waits);
+        let waits = self.recipients(self.table.get(id)?).any(Recipient::waits);
         if waits { None } else { self.remove(id) }
     }
 
@@ -285,114 +334,6 @@ impl Index {
         {
             entry.traits.set(Traits::WARM, false);
         }
-    }
-
-    /// The messages in one segment, in the order of their places.
-    pub(super) fn in_segment(&self, generation: u64) -> Vec<(QueueId, Place)> {
-        let Some(number) = self.segments.number(generation) else { return Vec::new() };
-        let there = self.table.iter().filter(|entry| entry.segment == number);
-        let mut found: Vec<_> = there.map(|entry| (entry.id, self.place(entry))).collect();
-        found.sort_unstable_by_key(|(_, place)| place.offset);
-        found
-    }
-
-    /// What a Copy record of a message says in place of its envelope, and whether it is held; `None` when it is no longer
-    /// at that place.
-    pub(super) fn copied(&self, id: QueueId, from: Place, envelope: Envelope) -> Option<(Vec<u8>, bool)> {
-        let entry = self.table.get(id).filter(|entry| self.place(entry) == from)?;
-        let recipients = self.recipients(entry).map(|it| CopiedRecipient {
-            done: it.state == State::Done,
-            attempts: it.attempts.into(),
-            due: it.due.into(),
-            last: self.replies.get(it.reply).map(|remote| Remote::clone(remote)),
-        });
-        let json = serde_json::to_vec(&Copied { envelope, recipients: recipients.collect() }).ok()?;
-        Some((json, entry.traits.has(Traits::HELD)))
-    }
-
-    /// A message was copied forward. `false`: it was settled meanwhile, and the copy does not matter.
-    pub(super) fn moved(&mut self, id: QueueId, from: Place, to: Place) -> bool {
-        if self.table.get(id).is_none_or(|entry| self.place(entry) != from) {
-            return false;
-        }
-        let segment = self.segments.enter(to);
-        if let Some(entry) = self.table.get_mut(id) {
-            let left = std::mem::replace(&mut entry.segment, segment);
-            (entry.offset, entry.length) = (to.offset, to.length);
-            self.segments.leave(left);
-        }
-        true
-    }
-
-    fn queued(&self, entry: &Entry) -> Queued {
-        let (mut recipients, mut pending, mut attempts) = (0, 0, 0);
-        let (mut claimed, mut due, mut last) = (false, None, None);
-        for standing in self.recipients(entry) {
-            recipients += 1;
-            if standing.waits() {
-                pending += 1;
-                attempts = attempts.max(standing.attempts.into());
-                claimed |= standing.state == State::Claimed;
-                due = Some(due.map_or(standing.due, |due: Due| due.min(standing.due)));
-                last = last.or_else(|| self.replies.get(standing.reply).cloned());
-            }
-        }
-        Queued {
-            id: entry.id,
-            arrived: entry.arrived(),
-            size: entry.size.into(),
-            recipients,
-            pending,
-            claimed,
-            held: entry.traits.has(Traits::HELD),
-            attempts,
-            due: due.map_or(Timestamp::MAX, Timestamp::from),
-            last,
-        }
-    }
-
-    /// How many pieces there are to look through with [`Index::piece`].
-    pub(super) fn pieces(&self) -> usize {
-        self.table.pieces()
-    }
-
-    /// Some lines of the queue, in no order.
-    pub(super) fn piece(&self, piece: usize) -> impl Iterator<Item = Queued> {
-        self.table.piece(piece).map(|entry| self.queued(entry))
-    }
-
-    /// When the oldest of some messages was accepted.
-    pub(super) fn oldest(&self, piece: usize) -> Option<Timestamp> {
-        self.table.piece(piece).map(Entry::arrived).min()
-    }
-
-    /// One line of the queue, and its recipients.
-    pub(super) fn show(&self, id: QueueId) -> Option<(Queued, Vec<ShownRecipient>)> {
-        let entry = self.table.get(id)?;
-        let all = self.recipients(entry).enumerate();
-        let recipients = all.map(|(index, it)| ShownRecipient {
-            pending: it.waits().then(|| self.seen(index, it)),
-            claimed: it.state == State::Claimed,
-        });
-        Some((self.queued(entry), recipients.collect()))
-    }
-
-    /// Each message that is not held, and when it is due, the first ones first.
-    pub(super) fn due(&self) -> Vec<(Due, QueueId)> {
-        let due = |entry: &Entry| self.recipients(entry).filter(|it| it.waits()).map(|it| it.due).min();
-        let free = self.table.iter().filter(|entry| !entry.traits.has(Traits::HELD));
-        let mut all: Vec<_> = free.filter_map(|entry| Some((due(entry)?, entry.id))).collect();
-        all.sort_unstable();
-        all
-    }
-
-    /// Each message whose body is in a file.
-    pub(super) fn with_file(&self) -> impl Iterator<Item = QueueId> {
-        self.files.keys().copied()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.table.len()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::index::{self, Standing};
 use super::memory::Reservation;
 use super::record::{ENVELOPE_MAX, Flags, crc_front};
 use super::{Refused, Shared, Task, disk};
@@ -240,11 +241,12 @@ impl Draft {
         self.flags.eight_bit
     }
 
-    /// All that the committer needs. The body's file, and its name, are on stable storage afterwards.
-    pub(super) async fn seal(self, envelope: Envelope) -> Result<Sealed, Refused> {
+    /// All that the committer needs. The body's file, and its name, are on stable storage afterwards. A message that comes
+    /// with the `standing` of its recipients is held.
+    pub(super) async fn seal(self, envelope: Envelope, standing: Option<Vec<Standing>>) -> Result<Sealed, Refused> {
         let cannot = |why: String| Refused::Failing(format!("message {}: {why}", self.id));
-        let json = serde_json::to_vec(&envelope).map_err(|error| cannot(error.to_string()))?;
-        if json.len() > ENVELOPE_MAX as usize || self.head.len() > 2 * HEAD_MAX {
+        let json = index::json(&envelope, standing.as_deref()).map_err(|error| cannot(error.to_string()))?;
+        if json.len() > ENVELOPE_MAX as usize || self.head.len() > 2 * HEAD_MAX || self.size > u32::MAX.into() {
             return Err(cannot(format!("{} octets of envelope, {} of head", json.len(), self.head.len())));
         }
         let body_size = u32::try_from(self.body_size).map_err(|error| cannot(error.to_string()))?;
@@ -258,10 +260,15 @@ impl Draft {
         Ok(Sealed {
             id: self.id,
             size: self.size,
-            flags: self.flags,
+            flags: Flags {
+                held: standing.is_some(),
+                file: standing.is_some() && matches!(body, Body::File(_)),
+                ..self.flags
+            },
             crc_front: crc_front(&json, &self.head),
             json,
             envelope: Arc::new(envelope),
+            standing,
             head: self.head.into(),
             body,
             body_size,
@@ -279,6 +286,7 @@ pub(super) struct Sealed {
     pub(super) flags: Flags,
     pub(super) json: Vec<u8>,
     pub(super) envelope: Arc<Envelope>,
+    pub(super) standing: Option<Vec<Standing>>,
     pub(super) head: Bytes,
     pub(super) body: Body,
     pub(super) body_size: u32,

@@ -12,9 +12,11 @@ mod content;
 mod disk;
 mod index;
 mod intake;
+mod job;
 mod log;
 mod memory;
 mod open;
+mod person;
 mod record;
 mod room;
 mod segment;
@@ -34,12 +36,14 @@ use crate::queue_id::QueueId;
 use backlog::Settle;
 pub use claim::Claim;
 use claim::Held;
-use committer::{Job, Store, Task};
 pub use content::{Content, Unreadable};
 use disk::Directory;
+pub use index::Standing;
 use index::{Facts, Index};
 pub use intake::{Draft, HEAD_MAX, Intake};
+use job::{Job, Task};
 use memory::Memory;
+pub use person::Deleted;
 use room::Room;
 pub use view::{Arrival, Arrivals, Pending, PendingRecipient, Queued, Shown, ShownRecipient, Usage};
 
@@ -193,7 +197,14 @@ impl Spool {
 
     /// Room for a new message, of the size that MAIL declared if it did. Says no before the content comes.
     pub fn admit(&self, declared: Option<u64>) -> Result<Intake, Refused> {
-        let (declared, inline_max) = (declared.unwrap_or(0), intake::INLINE_MAX as u64);
+        self.admits(declared.unwrap_or(0))?;
+        let random = getrandom::u32().map_err(|error| Refused::Failing(format!("no random number: {error}")))?;
+        let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        Ok(Intake::new(&self.0.shared, QueueId::new(millis, random), false))
+    }
+
+    fn admits(&self, declared: u64) -> Result<(), Refused> {
+        let inline_max = intake::INLINE_MAX as u64;
         if !self.0.shared.room.admits(declared, inline_max) {
             return Err(self.0.shared.room.refused());
         }
@@ -205,9 +216,7 @@ impl Spool {
                 return Err(Refused::Full);
             }
         }
-        let random = getrandom::u32().map_err(|error| Refused::Failing(format!("no random number: {error}")))?;
-        let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
-        Ok(Intake::new(&self.0.shared, QueueId::new(millis, random), false))
+        Ok(())
     }
 
     /// Room for a message that we make ourselves, under an id derived from its cause: committing it twice stores it once.
@@ -219,13 +228,7 @@ impl Spool {
     /// Stores the message and answers when it is on stable storage; its [`Arrival`] is then already sent. Dropping the
     /// future takes nothing back and leaves nothing half-made. An id that is already here is `Ok`, and stored only once.
     pub async fn commit(&self, draft: Draft, envelope: Envelope) -> Result<Receipt, Refused> {
-        let id = draft.id();
-        let sealed = draft.seal(envelope).await?;
-        let (answer, stored) = oneshot::channel();
-        let ended = || Refused::Failing("the spool has ended".into());
-        self.0.jobs.send(Job::Store(Box::new(Store { sealed, answer }))).map_err(|_| ended())?;
-        stored.await.unwrap_or_else(|_| Err(ended()))?;
-        Ok(Receipt { id })
+        self.store(draft.seal(envelope, None).await?).await
     }
 
     /// The message and its pending recipients that nobody has claimed; `None` when there is none. For routing.
@@ -278,58 +281,6 @@ impl Spool {
         claim.held.settled = true;
         let (settled, gone) = self.0.shared.index().settle(id, claim.recipients(), outcomes);
         self.0.jobs.send(Job::Settle(Settle::new(id, settled, gone))).ok();
-    }
-
-    /// Shows each message of the queue once, in no order. What comes or goes meanwhile may be among them or not. The queue
-    /// is only held up for a few messages at a time.
-    pub fn visit(&self, mut each: impl FnMut(Queued)) {
-        let mut piece = 0;
-        loop {
-            let queued: Vec<_> = {
-                let index = self.0.shared.index();
-                if piece >= index.pieces() {
-                    return;
-                }
-                index.piece(piece).collect()
-            };
-            queued.into_iter().for_each(&mut each);
-            piece += 1;
-        }
-    }
-
-    /// The whole queue, by id.
-    pub fn queue(&self) -> Vec<Queued> {
-        let mut queue = Vec::new();
-        self.visit(|queued| queue.push(queued));
-        queue.sort_unstable_by_key(|queued| queued.id);
-        queue
-    }
-
-    /// One message; `None` when it is not (or no longer) here, or cannot be read.
-    pub async fn show(&self, id: QueueId) -> Option<Shown> {
-        let facts = self.0.shared.index().facts(id)?;
-        let (envelope, header) = match facts.warm {
-            Some(warm) => (Arc::clone(&warm.envelope), warm.head.to_vec()),
-            None => {
-                let record = content::read(&self.0.shared, id, false).await.ok()?;
-                let envelope = index::envelope(record.header.kind, record.envelope()).ok()?;
-                (Arc::new(envelope), record.head().to_vec())
-            }
-        };
-        let (queued, recipients) = self.0.shared.index().show(id)?;
-        Some(Shown { queued, envelope, recipients, header })
-    }
-
-    /// Makes the pending recipients of these messages due now, and announces them. Answers how many messages it found.
-    pub fn retry(&self, ids: &[QueueId], now: Timestamp) -> usize {
-        let found: Vec<_> = {
-            let mut index = self.0.shared.index();
-            ids.iter().filter(|id| index.retry(**id, now)).copied().collect()
-        };
-        for id in &found {
-            self.0.shared.announce(*id, now);
-        }
-        found.len()
     }
 
     /// What it holds.

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::committer::{Committer, help};
+use super::committer::Committer;
 use super::disk::Directory;
 use super::index::Index;
+use super::job::help;
 use super::log::{Log, RESERVE, Rules};
 use super::memory::Memory;
 use super::room::Room;

@@ -119,6 +119,11 @@ impl Header {
         if self.in_file() { 0 } else { self.body }
     }
 
+    /// Octets of header, envelope and head.
+    pub(super) fn front(&self) -> u64 {
+        HEADER as u64 + u64::from(self.envelope) + u64::from(self.head)
+    }
+
     /// Octets of the record, header and filling included.
     pub(super) fn length(&self) -> u64 {
         length(self.envelope, self.head, self.body_inside())
@@ -195,6 +200,14 @@ impl<'a> Parts<'a> {
         let (head, rest) = rest.split_at_checked(header.head as usize)?;
         let (body, _) = rest.split_at_checked(header.body_inside() as usize)?;
         Some(Self { envelope, head, body })
+    }
+
+    /// As [`Parts::cut`], of octets that may end behind the head: without the body.
+    pub(super) fn cut_front(header: &Header, bytes: &'a [u8]) -> Option<Self> {
+        let rest = bytes.get(HEADER..)?;
+        let (envelope, rest) = rest.split_at_checked(header.envelope as usize)?;
+        let (head, _) = rest.split_at_checked(header.head as usize)?;
+        Some(Self { envelope, head, body: &[] })
     }
 
     /// Whether envelope and head are as they were written.

@@ -91,7 +91,7 @@ impl Survivor {
             Ok(envelope) => envelope,
             Err(error) => return Err(Spoiled { why: error.to_string(), octets: Some(octets) }),
         };
-        let copied = lock(index).copied(id, from, envelope);
+        let copied = lock(index).copied(id, from, &envelope);
         Ok(copied.map(|(json, held)| Self { id, from, header, octets, json, held }))
     }
 

@@ -10,7 +10,7 @@ use crate::spool::PendingRecipient;
 pub(super) struct Entry {
     pub(super) id: QueueId,
     pub(super) traits: Traits,
-    pub(super) first: Standing,
+    pub(super) first: Recipient,
     /// The segment that the record is in, by the number that `Segments` gave it.
     pub(super) segment: u32,
     pub(super) offset: u32,
@@ -49,7 +49,7 @@ impl Traits {
 
 /// How a recipient stands: 16 octets.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(super) struct Recipient {
     /// What the last attempt heard, in `Replies`; zero is nothing.
     pub(super) reply: u32,
     pub(super) attempts: u16,
@@ -84,7 +84,7 @@ impl From<Due> for Timestamp {
     }
 }
 
-impl Standing {
+impl Recipient {
     pub(super) fn fresh(due: Timestamp) -> Self {
         Self { reply: 0, attempts: 0, state: State::Pending, due: due.into() }
     }
@@ -110,7 +110,7 @@ impl Entry {
     pub(super) const UNUSED: Self = Self {
         id: QueueId::from_bytes([0; 10]),
         traits: Traits(0),
-        first: Standing { reply: 0, attempts: 0, state: State::Done, due: Due([0; 6]) },
+        first: Recipient { reply: 0, attempts: 0, state: State::Done, due: Due([0; 6]) },
         segment: u32::MAX,
         offset: 0,
         length: 0,

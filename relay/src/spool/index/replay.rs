@@ -1,6 +1,6 @@
 //! How the index learns the records of the log again after a start. Pure.
 
-use super::entry::{Due, Entry, Standing, State, counted};
+use super::entry::{Entry, Recipient};
 use super::{Copied, Index, Settled};
 use crate::envelope::{Envelope, Origin};
 use crate::spool::log::{Place, Replay, Replayed};
@@ -28,20 +28,15 @@ impl Replay for Index {
                 let Ok(envelope) = serde_json::from_slice::<Envelope>(parts.envelope) else {
                     return Replayed::NotUnderstood;
                 };
-                let recipients = vec![Standing::fresh(envelope.arrived); envelope.recipients.len()];
+                let recipients = vec![Recipient::fresh(envelope.arrived); envelope.recipients.len()];
                 (envelope, recipients)
             }
             Kind::Copy => {
                 let Ok(Copied { envelope, recipients }) = serde_json::from_slice(parts.envelope) else {
                     return Replayed::NotUnderstood;
                 };
-                let standing = |it: super::CopiedRecipient| Standing {
-                    state: if it.done { State::Done } else { State::Pending },
-                    attempts: counted(it.attempts),
-                    due: Due::from(it.due),
-                    reply: it.last.map_or(0, |remote| self.replies.hold(&remote)),
-                };
-                (envelope, recipients.into_iter().map(standing).collect())
+                let recipients = self.stand(recipients);
+                (envelope, recipients)
             }
         };
         if let Origin::Notification { about, .. } = &envelope.origin {

@@ -40,16 +40,36 @@ impl From<Outcome> for Kept {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Copied {
     pub(super) envelope: Envelope,
-    pub(super) recipients: Vec<CopiedRecipient>,
+    pub(super) recipients: Vec<Standing>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// How a recipient stands, for whoever keeps a message elsewhere: a copy, or another relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct CopiedRecipient {
-    pub(super) done: bool,
-    pub(super) attempts: u32,
-    pub(super) due: Timestamp,
-    pub(super) last: Option<Remote>,
+pub struct Standing {
+    /// Settled for good.
+    pub done: bool,
+    /// How many attempts were settled.
+    pub attempts: u32,
+    /// Not before this.
+    pub due: Timestamp,
+    /// What the last attempt heard.
+    pub last: Option<Remote>,
+}
+
+/// What the record of a message says in place of the envelope.
+pub(in super::super) fn json(envelope: &Envelope, recipients: Option<&[Standing]>) -> serde_json::Result<Vec<u8>> {
+    /// As [`Copied`], borrowed.
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Copying<'a> {
+        envelope: &'a Envelope,
+        recipients: &'a [Standing],
+    }
+    match recipients {
+        Some(recipients) => serde_json::to_vec(&Copying { envelope, recipients }),
+        None => serde_json::to_vec(envelope),
+    }
 }
 
 /// The envelope in the record of a message.

@@ -23,7 +23,7 @@ fn arrived(number: u64, envelope: &Arc<Envelope>) -> Arrived {
     let generation = number / 10_000 + 1;
     let place = Place { generation, slot: Slot(generation as u32), offset: 4096 + 640 * number as u32, length: 640 };
     let id = QueueId::new(number, number as u32);
-    Arrived { id, place, flags: Flags::default(), file: None, size: 4096, envelope, warm: None }
+    Arrived { id, place, flags: Flags::default(), file: None, size: 4096, envelope, standing: None, warm: None }
 }
 
 fn defer(index: &mut Index, id: QueueId, reply: &str) {

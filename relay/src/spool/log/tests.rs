@@ -150,9 +150,7 @@ impl World {
             let rank = if self.dice.once_in(8) { Rank::Report } else { Rank::Mail };
             entries.push(message.entry(rank));
         }
-        entries.extend(
-            settles.iter().zip(&records).map(|(settle, record)| crate::spool::committer::outcome(settle, record)),
-        );
+        entries.extend(settles.iter().zip(&records).map(|(settle, record)| crate::spool::job::outcome(settle, record)));
         let written = self.log.append(&entries)?;
         let (for_messages, for_settles) = written.split_at(messages.len());
         for (message, written) in messages.iter().zip(for_messages) {
@@ -193,7 +191,7 @@ impl World {
             Written::At(place) => {
                 promise.durable = 1;
                 let (id, flags, envelope) = (message.id, Flags::default(), message.envelope.clone().into());
-                let arrived = Arrived { id, place, flags, file: None, size: 0, envelope, warm: None };
+                let arrived = Arrived { id, place, flags, file: None, size: 0, envelope, standing: None, warm: None };
                 self.index.lock().unwrap().insert(arrived);
             }
             Written::Full => {

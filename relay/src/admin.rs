@@ -26,7 +26,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reload::Report;
 use crate::shutdown::{Shutdown, Stage};
-use crate::spool::Spool;
+use crate::spool::{Progress, Spool};
 
 /// What is told. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Admin {
     pub report: Report,
     /// What is counted.
     pub metrics: Metrics,
+    /// How far opening the spool is.
+    pub opening: Progress,
     /// Set once the spool is open.
     pub spool: Arc<OnceLock<Spool>>,
     /// Set once SMTP is listening.
@@ -50,7 +52,7 @@ impl Admin {
             return Some("stopping".to_owned());
         }
         if self.spool.get().is_none() {
-            return Some("the spool is being opened".to_owned());
+            return Some(format!("the spool is being opened: {}", self.opening));
         }
         if self.report.config().is_none() {
             let reason = self.report.rejected();

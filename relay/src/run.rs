@@ -158,6 +158,7 @@ pub async fn run(options: Options, handle: Handle) -> Result<(), Failure> {
         admin: Admin {
             report: handle.report.clone(),
             metrics: Metrics::new(),
+            opening: spool::Progress::default(),
             spool: Arc::default(),
             smtp: Arc::default(),
             shutdown: shutdown.clone(),
@@ -269,13 +270,14 @@ impl Relay {
             size_max: self.options.limits.spool_size,
             memory_max: self.options.limits.body_memory,
             message_size_max: MESSAGE_SIZE.max,
+            progress: self.admin.opening.clone(),
             ..spool::Options::new(&directory)
         };
         let mut opening = spawn_blocking(move || Spool::open(options, Timestamp::now()));
         let opened = loop {
             tokio::select! {
                 opened = &mut opening => break opened,
-                () = sleep(PROGRESS) => info!("still reading the spool {}", directory.display()),
+                () = sleep(PROGRESS) => info!("still opening the spool {}: {}", directory.display(), self.admin.opening),
                 () = self.shutdown.reached(Stage::Draining) => return Ok(None),
             }
         };

@@ -22,6 +22,7 @@ async fn serving(change: impl FnOnce(&mut Limits)) -> Serving {
     let admin = Admin {
         report: Report::default(),
         metrics: Metrics::new(),
+        opening: Progress::default(),
         spool: Arc::default(),
         smtp: Arc::default(),
         shutdown,
@@ -74,7 +75,10 @@ async fn is_ready_only_with_spool_settings_and_listener() {
     let serving = serving(|_| {}).await;
     let not_ready = "HTTP/1.1 503 Service Unavailable".to_owned();
     assert_eq!(fetch(serving.address, "/livez").await.1, "alive\n");
-    assert_eq!(serving.ready().await, (not_ready.clone(), "the spool is being opened\n".to_owned()));
+    assert_eq!(
+        serving.ready().await,
+        (not_ready.clone(), "the spool is being opened: 0 of 0 segments are read, with 0 messages\n".to_owned())
+    );
     let options = spool::Options { size_max: 64 << 20, ..spool::Options::new(serving.folder.path().join("spool")) };
     let (opened, _arrivals) = Spool::open(options, Timestamp::now()).unwrap();
     serving.admin.spool.set(opened).unwrap();

@@ -17,6 +17,7 @@ mod log;
 mod memory;
 mod open;
 mod person;
+mod progress;
 mod record;
 mod room;
 mod segment;
@@ -44,6 +45,7 @@ pub use intake::{Draft, HEAD_MAX, Intake};
 use job::{Job, Task};
 use memory::Memory;
 pub use person::Deleted;
+pub use progress::Progress;
 use room::Room;
 pub use view::{Arrival, Arrivals, Pending, PendingRecipient, Queued, Shown, ShownRecipient, Usage};
 
@@ -63,6 +65,8 @@ pub struct Options {
     pub message_size_max: u64,
     /// Octets of one segment, at most. A spool with a small `size_max` has smaller ones: a sixteenth of it, from 4 MiB on.
     pub segment_size: u64,
+    /// Where it tells how far opening it is.
+    pub progress: Progress,
 }
 
 impl Options {
@@ -74,6 +78,7 @@ impl Options {
             memory_max: 16 << 20,
             message_size_max: 1 << 30,
             segment_size: 64 << 20,
+            progress: Progress::default(),
         }
     }
 }

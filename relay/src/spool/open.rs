@@ -13,6 +13,7 @@ use super::index::Index;
 use super::job::help;
 use super::log::{Log, RESERVE, Rules};
 use super::memory::Memory;
+use super::progress::Recovering;
 use super::room::Room;
 use super::{Arrivals, Inner, OpenError, Options, Shared, Spool};
 
@@ -32,8 +33,9 @@ pub(super) fn open(options: Options, now: Timestamp) -> Result<(Spool, Arrivals)
     }
     let seed = getrandom::u32().map_err(|error| failed(std::io::Error::other(error.to_string())))?;
     let rules = Rules { segment: directory.segment(), size_max: options.size_max, seed };
-    let mut index = Index::default();
-    let log = Log::open(Arc::clone(&directory), rules, &mut index).map_err(failed)?;
+    let mut recovering = Recovering { index: Index::default(), progress: options.progress.clone() };
+    let log = Log::open(Arc::clone(&directory), rules, &mut recovering).map_err(failed)?;
+    let index = recovering.index;
     let room = Room::new(options.size_max);
     room.add_corrupt(log.corrupt());
     sort_files(&directory, &index, &room)?;

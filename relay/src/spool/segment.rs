@@ -93,44 +93,27 @@ pub(super) enum Piece {
     Corrupt { from: u32, to: u32 },
 }
 
-/// What a segment holds.
-#[derive(Debug, PartialEq, Eq)]
+/// The octets of a segment, read as they are wanted.
+pub(super) trait Octets {
+    /// How many there are.
+    fn length(&self) -> u32;
+    /// So many from a place on; fewer at the end.
+    fn at(&mut self, from: u32, octets: u64) -> &[u8];
+}
+
+/// A walk through a segment. Bodies are read, and checked, only where nothing says that they were synced.
+#[derive(Debug)]
 pub(super) struct Scan {
-    pub(super) pieces: Vec<Piece>,
+    stamp: Stamp,
+    limit: u32,
+    /// Where the next piece begins.
+    from: u32,
     /// Where the last record ends.
     pub(super) end: u32,
     /// Up to here it is known to have been on stable storage; records above are whole, and nothing proves more.
     pub(super) synced: u32,
     /// Headers above the end that look whole: they belong to the torn tail and must never be taken for records.
     pub(super) stale: Vec<u32>,
-}
-
-/// Looks through a segment. `sealed` is how far it was on stable storage when its successor was begun; without a
-/// successor the records themselves tell. Bodies are checked only where nothing says that they were synced.
-pub(super) fn scan(bytes: &[u8], stamp: &Stamp, sealed: Option<u32>) -> Scan {
-    let limit = sealed.map_or(bytes.len(), |sealed| bytes.len().min(sealed as usize));
-    let found = walk(&bytes[..limit], stamp);
-    let synced = sealed.unwrap_or_else(|| watermark(&found));
-    let mut scan = Scan { pieces: Vec::with_capacity(found.len()), end: START, synced, stale: Vec::new() };
-    let mut found = found.into_iter();
-    while let Some(candidate) = found.next() {
-        let (from, to) = (candidate.from, candidate.to);
-        let piece = match candidate.header {
-            Some(header) if is_whole(&header, &bytes[from as usize..], from >= synced) => {
-                Piece::Record { at: from, header }
-            }
-            // Nobody was answered for what is torn, nor for what was written after it.
-            _ if from >= synced => {
-                let torn = std::iter::once(candidate).chain(found);
-                scan.stale = torn.filter(|it| it.header.is_some()).map(|it| it.from).collect();
-                return scan;
-            }
-            _ => Piece::Corrupt { from, to },
-        };
-        scan.pieces.push(piece);
-        scan.end = to;
-    }
-    scan
 }
 
 /// A stretch of a segment: a record by its header, or what lies between two of them.
@@ -140,42 +123,80 @@ struct Candidate {
     header: Option<Header>,
 }
 
-fn walk(bytes: &[u8], stamp: &Stamp) -> Vec<Candidate> {
-    let limit = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let mut found = Vec::new();
-    let mut from = START;
-    while from < limit {
-        let (to, header) = match header_at(bytes, from, stamp) {
-            Some((header, to)) => (to, Some(header)),
-            None => (next_header(bytes, from, stamp).unwrap_or(limit), None),
-        };
-        found.push(Candidate { from, to, header });
-        from = to;
+impl Scan {
+    /// Begins. `sealed` is how far the segment was on stable storage when its successor was begun; without a successor the
+    /// latest of the records knew it.
+    pub(super) fn begin(octets: &mut impl Octets, stamp: &Stamp, sealed: Option<u32>) -> Self {
+        let limit = sealed.map_or(octets.length(), |sealed| octets.length().min(sealed));
+        let mut scan = Self { stamp: *stamp, limit, from: START, end: START, synced: START, stale: Vec::new() };
+        match sealed {
+            Some(sealed) => scan.synced = sealed,
+            None => {
+                while let Some(candidate) = scan.candidate(octets, scan.from) {
+                    let knew = candidate.header.map_or(START, |header| header.synced_through);
+                    (scan.synced, scan.from) = (scan.synced.max(knew), candidate.to);
+                }
+                scan.from = START;
+            }
+        }
+        scan
     }
-    found
+
+    /// The next piece; `None` after the last.
+    pub(super) fn next(&mut self, octets: &mut impl Octets) -> Option<Piece> {
+        let candidate = self.candidate(octets, self.from)?;
+        let (from, to) = (candidate.from, candidate.to);
+        let piece = match candidate.header {
+            Some(header) if is_whole(octets, &header, from, from >= self.synced) => Piece::Record { at: from, header },
+            // Nobody was answered for what is torn, nor for what was written after it.
+            _ if from >= self.synced => {
+                let mut torn = Some(candidate);
+                while let Some(Candidate { from, to, header }) = torn {
+                    self.stale.extend(header.map(|_| from));
+                    torn = self.candidate(octets, to);
+                }
+                self.from = self.limit;
+                return None;
+            }
+            _ => Piece::Corrupt { from, to },
+        };
+        (self.from, self.end) = (to, to);
+        Some(piece)
+    }
+
+    fn candidate(&self, octets: &mut impl Octets, from: u32) -> Option<Candidate> {
+        if from >= self.limit {
+            return None;
+        }
+        let (to, header) = match self.header_at(octets, from) {
+            Some((header, to)) => (to, Some(header)),
+            None => (self.next_header(octets, from), None),
+        };
+        Some(Candidate { from, to, header })
+    }
+
+    /// The header at a place and the end of its record, when it belongs to this use of the segment and fits into it.
+    fn header_at(&self, octets: &mut impl Octets, from: u32) -> Option<(Header, u32)> {
+        let left = u64::from(self.limit - from).min(HEADER as u64);
+        let header = Header::decode(octets.at(from, left), self.stamp.salt)?;
+        let end = u64::from(from) + header.length();
+        let fits = end <= u64::from(self.limit) && header.envelope <= ENVELOPE_MAX;
+        (header.generation == self.stamp.generation && fits).then_some((header, u32::try_from(end).ok()?))
+    }
+
+    fn next_header(&self, octets: &mut impl Octets, from: u32) -> u32 {
+        let mut places = (from + ALIGN..self.limit).step_by(ALIGN as usize);
+        places.find(|at| self.header_at(octets, *at).is_some()).unwrap_or(self.limit)
+    }
 }
 
-/// The header at a place and the end of its record, when it belongs to this use of the segment and fits into it.
-fn header_at(bytes: &[u8], from: u32, stamp: &Stamp) -> Option<(Header, u32)> {
-    let header = Header::decode(bytes.get(from as usize..)?, stamp.salt)?;
-    let end = u64::from(from) + header.length();
-    let fits = end <= bytes.len() as u64 && header.envelope <= ENVELOPE_MAX;
-    (header.generation == stamp.generation && fits).then_some((header, u32::try_from(end).ok()?))
-}
-
-fn next_header(bytes: &[u8], from: u32, stamp: &Stamp) -> Option<u32> {
-    let limit = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    (from + ALIGN..limit).step_by(ALIGN as usize).find(|at| header_at(bytes, *at, stamp).is_some())
-}
-
-/// How far a segment was on stable storage, as the latest of its records knew it.
-fn watermark(found: &[Candidate]) -> u32 {
-    found.iter().filter_map(|candidate| candidate.header).map(|header| header.synced_through).max().unwrap_or(START)
-}
-
-fn is_whole(header: &Header, bytes: &[u8], with_body: bool) -> bool {
-    Parts::cut(header, bytes)
-        .is_some_and(|parts| parts.front_is_whole(header) && (!with_body || parts.body_is_whole(header)))
+fn is_whole(octets: &mut impl Octets, header: &Header, from: u32, with_body: bool) -> bool {
+    if with_body {
+        let parts = Parts::cut(header, octets.at(from, header.length()));
+        parts.is_some_and(|parts| parts.front_is_whole(header) && parts.body_is_whole(header))
+    } else {
+        Parts::cut_front(header, octets.at(from, header.front())).is_some_and(|parts| parts.front_is_whole(header))
+    }
 }
 
 #[cfg(test)]

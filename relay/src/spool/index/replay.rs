@@ -48,6 +48,8 @@ impl Replay for Index {
         self.enter(entry, place, header.flags, (file, size), &recipients).map_or(Replayed::Kept, Replayed::Freed)
     }
 
+    fn looked(&mut self, _: usize, _: usize) {}
+
     /// A notification that is gone was sent. When its cause is still here, that cause's outcome was lost in a crash, and
     /// the notification is about to be made again, under the same id.
     fn end(&mut self) {

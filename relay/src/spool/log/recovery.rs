@@ -8,14 +8,70 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::super::record::{HEADER, Header, Parts};
-use super::super::segment::{Piece, START, Scan, Stamp, Stamped, scan, stamped};
+use super::super::segment::{Octets, Piece, START, Scan, Stamp, Stamped, stamped};
 use super::{Disk, Log, Place, Replay, Replayed, Rules, Segment, Slot};
 
-/// How much of a segment is read at once.
-const READ: usize = 1 << 20;
+/// How much of a segment is read at once, at least.
+const READ: u64 = 256 << 10;
+/// When that fails: what is given up at once.
+const SECTORS: usize = 4 << 10;
 
-impl<D: Disk> Log<D> {
-    /// Opens what is on the disk, and tells `replay` each record in order.
+/// A stretch of a segment in memory.
+#[derive(Debug)]
+struct Window<D> {
+    disk: D,
+    slot: Slot,
+    length: u32,
+    /// Where the stretch begins.
+    from: u32,
+    octets: Vec<u8>,
+    /// Whether all that was wanted could be read; zeros stand for what could not.
+    whole: bool,
+}
+
+impl<D: Disk> Octets for Window<D> {
+    fn length(&self) -> u32 {
+        self.length
+    }
+
+    fn at(&mut self, from: u32, octets: u64) -> &[u8] {
+        let octets = octets.min(u64::from(self.length.saturating_sub(from)));
+        let end = u64::from(from) + octets;
+        if from < self.from || end > u64::from(self.from) + self.octets.len() as u64 {
+            let more = octets.max(READ).min(u64::from(self.length.saturating_sub(from)));
+            self.octets.clear();
+            // At most a segment.
+            self.octets.resize(more as usize, 0);
+            self.from = from;
+            if self.disk.read(self.slot, from, &mut self.octets).is_err() {
+                self.read_what_can_be_read();
+            }
+        }
+        let start = (from - self.from) as usize;
+        &self.octets[start..start + octets as usize]
+    }
+}
+
+impl<D: Disk> Window<D> {
+    fn new(disk: D, slot: Slot, length: u32) -> Self {
+        Self { disk, slot, length, from: 0, octets: Vec::new(), whole: true }
+    }
+
+    fn read_what_can_be_read(&mut self) {
+        let mut at = self.from;
+        for piece in self.octets.chunks_mut(SECTORS) {
+            if self.disk.read(self.slot, at, piece).is_err() {
+                piece.fill(0);
+                self.whole = false;
+            }
+            at += SECTORS as u32;
+        }
+    }
+}
+
+impl<D: Disk + Clone> Log<D> {
+    /// Opens what is on the disk, and tells `replay` each record in order. Reads headers, envelopes and heads; bodies only
+    /// where they lie between them anyway, and where nothing says that they were synced.
     pub(in super::super) fn open(disk: D, rules: Rules, replay: &mut impl Replay) -> io::Result<Self> {
         let mut log = Self {
             disk,
@@ -31,16 +87,12 @@ impl<D: Disk> Log<D> {
         };
         let mut in_use = log.sort_slots()?;
         in_use.sort_by_key(|(_, stamp)| stamp.generation);
+        replay.looked(0, in_use.len());
         for (index, (slot, stamp)) in in_use.iter().enumerate() {
             let successor = in_use.get(index + 1).map(|(_, stamp)| stamp);
             let sealed = successor.filter(|it| it.previous == stamp.generation).map(|it| it.previous_end);
-            let newest = successor.is_none();
-            let (bytes, whole) = log.read_whole(*slot);
-            let scan = scan(&bytes, stamp, sealed);
-            if newest && whole {
-                log.mend(*slot, &bytes, &scan)?;
-            }
-            log.recover(*slot, *stamp, &bytes, whole, &scan, replay);
+            log.recover(*slot, *stamp, sealed, successor.is_none(), replay)?;
+            replay.looked(index + 1, in_use.len());
         }
         replay.end();
         // What cannot be read whole cannot be gone on with either: nobody knows where it ends.
@@ -70,10 +122,50 @@ impl<D: Disk> Log<D> {
         Ok(in_use)
     }
 
+    fn recover(
+        &mut self,
+        slot: Slot,
+        stamp: Stamp,
+        sealed: Option<u32>,
+        newest: bool,
+        replay: &mut impl Replay,
+    ) -> io::Result<()> {
+        let mut window = Window::new(self.disk.clone(), slot, self.rules.segment);
+        let mut scan = Scan::begin(&mut window, &stamp, sealed);
+        let (live, live_octets, broken, pinned) = (0, 0, false, false);
+        self.segments.push_back(Segment { slot, stamp, end: START, synced: START, live, live_octets, broken, pinned });
+        while let Some(piece) = scan.next(&mut window) {
+            let (from, to) = match piece {
+                Piece::Corrupt { from, to } => (from, to),
+                Piece::Record { at, header } => {
+                    self.batch = self.batch.max(header.batch);
+                    // It lies within a segment, whose length is a u32.
+                    let length = header.length() as u32;
+                    let place = Place { generation: stamp.generation, slot, offset: at, length };
+                    if self.replay(&header, window.at(at, header.front()), place, replay) {
+                        continue;
+                    }
+                    (at, at + length)
+                }
+            };
+            self.set_aside(from, window.at(from, u64::from(to - from)));
+        }
+        if newest && window.whole {
+            self.mend(&mut window, &scan)?;
+        }
+        self.corrupt += u64::from(!window.whole);
+        if let Some(segment) = self.segments.back_mut() {
+            (segment.end, segment.synced) = (scan.end, scan.end);
+            segment.pinned |= !window.whole;
+        }
+        Ok(())
+    }
+
     /// Puts the newest segment onto stable storage as it was found, without its torn tail.
-    fn mend(&self, slot: Slot, bytes: &[u8], scan: &Scan) -> io::Result<()> {
+    fn mend(&self, window: &mut Window<D>, scan: &Scan) -> io::Result<()> {
+        let slot = window.slot;
         if scan.end > scan.synced {
-            let unproven = &bytes[scan.synced as usize..scan.end as usize];
+            let unproven = window.at(scan.synced, u64::from(scan.end - scan.synced));
             self.disk.write(slot, scan.synced, &mut [io::IoSlice::new(unproven)])?;
         }
         for at in &scan.stale {
@@ -82,31 +174,9 @@ impl<D: Disk> Log<D> {
         self.disk.sync(slot)
     }
 
-    fn recover(&mut self, slot: Slot, stamp: Stamp, bytes: &[u8], whole: bool, scan: &Scan, replay: &mut impl Replay) {
-        self.corrupt += u64::from(!whole);
-        let (end, synced) = (scan.end, scan.end);
-        let (live, live_octets, broken) = (0, 0, false);
-        self.segments.push_back(Segment { slot, stamp, end, synced, live, live_octets, broken, pinned: !whole });
-        for piece in &scan.pieces {
-            match *piece {
-                Piece::Corrupt { from, to } => self.set_aside(bytes, from, to),
-                Piece::Record { at, header } => {
-                    self.batch = self.batch.max(header.batch);
-                    // It lies within a segment, whose length is a u32.
-                    let place =
-                        Place { generation: stamp.generation, slot, offset: at, length: header.length() as u32 };
-                    let octets = &bytes[at as usize..(at + place.length) as usize];
-                    if !self.replay(&header, octets, place, replay) {
-                        self.set_aside(bytes, at, at + place.length);
-                    }
-                }
-            }
-        }
-    }
-
     /// `false`: nobody understands the record.
     fn replay(&mut self, header: &Header, octets: &[u8], place: Place, replay: &mut impl Replay) -> bool {
-        let Some(parts) = Parts::cut(header, octets) else { return false };
+        let Some(parts) = Parts::cut_front(header, octets) else { return false };
         let holds_message = header.kind.holds_message();
         if holds_message && let Some(segment) = self.segment(place) {
             segment.live += 1;
@@ -127,24 +197,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// A segment's octets, and whether all of them could be read; zeros stand for those that could not.
-    fn read_whole(&self, slot: Slot) -> (Vec<u8>, bool) {
-        let mut bytes = vec![0; self.rules.segment as usize];
-        let mut whole = true;
-        for (index, piece) in bytes.chunks_mut(READ).enumerate() {
-            if self.disk.read(slot, (index * READ) as u32, piece).is_err() {
-                piece.fill(0);
-                whole = false;
-            }
-        }
-        (bytes, whole)
-    }
-
-    fn set_aside(&mut self, bytes: &[u8], from: u32, to: u32) {
+    fn set_aside(&mut self, from: u32, octets: &[u8]) {
         self.corrupt += 1;
         let Some(segment) = self.segments.back_mut() else { return };
         let name = format!("{}-{from}", segment.stamp.generation);
-        if let Err(error) = self.disk.set_aside(&name, &bytes[from as usize..to as usize]) {
+        if let Err(error) = self.disk.set_aside(&name, octets) {
             tracing::error!(piece = name, %error, "a damaged piece of the spool cannot be set aside; its segment is kept");
             segment.pinned = true;
         }

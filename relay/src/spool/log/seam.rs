@@ -101,10 +101,12 @@ pub(in super::super) enum Written {
 
 /// Who keeps the messages.
 pub(in super::super) trait Replay {
-    /// A record, in the order of the log. Answers which place does not matter any more: the record's own when it says
+    /// A record, without the body, in the order of the log. Answers which place does not matter any more: the record's own when it says
     /// nothing that lasts, a message's that it settles or moves.
     fn replay(&mut self, header: &Header, parts: &Parts<'_>, place: Place) -> Replayed;
-    /// That was the last one.
+    /// So many of the segments were looked through.
+    fn looked(&mut self, done: usize, of: usize);
+    /// That was the last record.
     fn end(&mut self);
 }
 

@@ -2,6 +2,33 @@ use super::*;
 use crate::queue_id::QueueId;
 use crate::spool::record::{Flags, Kind, crc_front};
 
+/// What a walk through a segment found.
+#[derive(Debug)]
+struct Found {
+    pieces: Vec<Piece>,
+    end: u32,
+    synced: u32,
+    stale: Vec<u32>,
+}
+
+impl Octets for &[u8] {
+    fn length(&self) -> u32 {
+        self.len() as u32
+    }
+
+    fn at(&mut self, from: u32, octets: u64) -> &[u8] {
+        let from = from as usize;
+        &self[from..self.len().min(from + octets as usize)]
+    }
+}
+
+fn scan(mut bytes: &[u8], stamp: &Stamp, sealed: Option<u32>) -> Found {
+    let mut scan = Scan::begin(&mut bytes, stamp, sealed);
+    let pieces = std::iter::from_fn(|| scan.next(&mut bytes)).collect();
+    let Scan { end, synced, stale, .. } = scan;
+    Found { pieces, end, synced, stale }
+}
+
 const STAMP: Stamp = Stamp { generation: 9, in_use: true, salt: 3, previous: 8, previous_end: 5000 };
 
 /// A segment with these records: an id, and how far the segment was synced when it was written.
@@ -31,7 +58,7 @@ fn segment(records: &[(u64, u32)]) -> (Vec<u8>, Vec<u32>) {
     (bytes, offsets)
 }
 
-fn ids(scan: &Scan) -> Vec<Option<u64>> {
+fn ids(scan: &Found) -> Vec<Option<u64>> {
     let id = |piece: &Piece| match piece {
         Piece::Record { header, .. } => Some(header.id.unix_millis()),
         Piece::Corrupt { .. } => None,

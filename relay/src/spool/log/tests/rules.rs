@@ -89,6 +89,31 @@ fn what_a_torn_write_left_whole_is_never_a_record_again() {
     assert_eq!(whole_queue(&index).iter().map(|queued| queued.id).collect::<Vec<_>>(), [later.id]);
 }
 
+/// Notes what it is told of the progress.
+#[derive(Default)]
+struct Watching(Vec<(usize, usize)>);
+
+impl Replay for Watching {
+    fn replay(&mut self, _: &Header, _: &Parts<'_>, _: Place) -> Replayed {
+        Replayed::Kept
+    }
+
+    fn looked(&mut self, done: usize, of: usize) {
+        self.0.push((done, of));
+    }
+
+    fn end(&mut self) {}
+}
+
+#[test]
+fn opening_tells_how_far_it_is() {
+    let (mut log, disk) = log(6);
+    fill(&mut log, Rank::Mail, 4000);
+    let mut watching = Watching::default();
+    Log::open(disk, rules(6), &mut watching).unwrap();
+    assert_eq!(watching.0, [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]);
+}
+
 #[test]
 fn without_descriptors_no_room_is_counted_and_mail_is_taken_as_soon_as_there_is_one() {
     let (mut log, disk) = log(6);

@@ -30,8 +30,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 const AGAIN_FAILED: Duration = Duration::from_secs(30);
 /// For one look-up with all its attempts: so long at most does a new name hold up its namespace, once.
 const LOOKUP_MAX: Duration = Duration::from_secs(5);
-/// Mail servers of one domain, the preferred ones first: a relay tries no more of them either.
-const MX_MAX: usize = 16;
+/// Mail servers of one domain, the preferred ones first: as many as a relay can be told to try.
+const MX_MAX: usize = 256;
 /// Look-ups under way.
 const AT_ONCE: usize = 32;
 
@@ -166,7 +166,10 @@ async fn mail_servers(resolver: &TokioResolver, domain: &str) -> Result<Answer, 
                 all.extend(addresses);
                 until = until.min(valid_until);
             }
-            Err(error) => warn!(domain, name, %error, "look-up of an MX failed, its known addresses stay"),
+            Err(error) => {
+                warn!(domain, name, %error, "look-up of an MX failed, its known addresses stay");
+                until = until.min(Instant::now().into_std() + AGAIN_FAILED);
+            }
         }
     }
     Ok((all, until))
@@ -192,4 +195,102 @@ fn take(known: &Mutex<BTreeMap<HostName, Answers>>, name: &HostName, addresses: 
 fn lock(known: &Mutex<BTreeMap<HostName, Answers>>) -> MutexGuard<'_, BTreeMap<HostName, Answers>> {
     // Nothing that runs under the lock leaves the map half changed.
     known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+    use hickory_resolver::net::runtime::TokioRuntimeProvider;
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    const A: u16 = 1;
+    const MX: u16 = 15;
+    const SECONDS: u32 = 60;
+
+    /// The records of one name and type; `None`: the name does not exist.
+    fn zone(name: &str, kind: u16) -> Option<Vec<Vec<u8>>> {
+        let wire = |name: &str| {
+            let labels = name.split('.').filter(|label| !label.is_empty());
+            let mut wire: Vec<u8> =
+                labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
+            wire.push(0);
+            wire
+        };
+        let mx = |preference: u16, name: &str| [preference.to_be_bytes().to_vec(), wire(name)].concat();
+        Some(match (name, kind) {
+            ("many.example.", MX) => vec![mx(20, "b.example."), mx(10, "a.example."), mx(30, "gone.example.")],
+            ("null.example.", MX) => vec![mx(0, ".")],
+            ("a.example." | "bare.example.", A) => vec![vec![192, 0, 2, 1], vec![192, 0, 2, 2]],
+            ("b.example.", A) => vec![vec![192, 0, 2, 3]],
+            ("many.example." | "null.example." | "bare.example." | "a.example." | "b.example.", _) => Vec::new(),
+            _ => return None,
+        })
+    }
+
+    fn reply(question: &[u8]) -> Vec<u8> {
+        let mut name = String::new();
+        let mut at = 12;
+        while question[at] > 0 {
+            let end = at + 1 + usize::from(question[at]);
+            name += std::str::from_utf8(&question[at + 1..end]).expect("ASCII");
+            name.push('.');
+            at = end;
+        }
+        let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
+        let records = zone(&name, kind);
+        let flags: u16 = if records.is_some() { 0x8180 } else { 0x8183 };
+        let records = records.unwrap_or_default();
+        let mut reply = question[..2].to_vec();
+        for number in [flags, 1, records.len() as u16, 0, 0] {
+            reply.extend(number.to_be_bytes());
+        }
+        reply.extend(&question[12..at + 5]);
+        for data in records {
+            reply.extend([0xc0, 12]);
+            reply.extend([kind.to_be_bytes(), 1u16.to_be_bytes()].concat());
+            reply.extend(SECONDS.to_be_bytes());
+            reply.extend((data.len() as u16).to_be_bytes());
+            reply.extend(data);
+        }
+        reply
+    }
+
+    async fn resolver(tasks: &mut JoinSet<()>) -> TokioResolver {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let address: SocketAddr = socket.local_addr().expect("an address");
+        tasks.spawn(async move {
+            let mut question = [0; 512];
+            while let Ok((octets, from)) = socket.recv_from(&mut question).await {
+                let _ = socket.send_to(&reply(&question[..octets]), from).await;
+            }
+        });
+        let mut connection = ConnectionConfig::udp();
+        connection.port = address.port();
+        let server = NameServerConfig::new(address.ip(), true, vec![connection]);
+        let config = ResolverConfig::from_name_servers(vec![server]);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build().expect("a resolver")
+    }
+
+    #[tokio::test]
+    async fn the_mail_servers_of_a_domain_are_those_of_its_mx_or_itself() {
+        let mut tasks = JoinSet::new();
+        let resolver = resolver(&mut tasks).await;
+        // With whether all that there is to know is known: what is not is asked again sooner than it runs out.
+        for (domain, expected, whole) in [
+            ("many.example", vec![1, 2, 3], false), // of the MX that does not exist nothing is known
+            ("bare.example", vec![1, 2], true),
+            ("null.example", vec![], true),
+            ("gone.example", vec![], false),
+        ] {
+            let (_, mut found, again) = look_up(Some(&resolver), HostName::Mx(domain.to_owned())).await;
+            found.sort();
+            let wanted: Vec<IpAddr> = expected.into_iter().map(|last| [192, 0, 2, last].into()).collect();
+            assert_eq!(found, wanted, "{domain}");
+            assert_eq!(again > AGAIN_FAILED, whole, "{domain}: {again:?}");
+        }
+    }
 }

@@ -4,9 +4,12 @@
 //! A value outside of its bounds is refused before anything is bound, by a sentence that names flag, value and bounds.
 //! Octets may be written `64Ki`, `16Mi`, `10Gi`; times `90s`, `5m`, `2h`.
 
+mod page;
+
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
+pub use page::page;
 use postern_wire::limits::Limit;
 
 /// One row of the table.

@@ -1,14 +1,14 @@
 //! The program `postern-relay`: flags, signals, log. Exit codes: 0 after a drain, 64 for flags that cannot be used (nothing
 //! is bound then), 1 for everything else.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use postern_relay::options::{Defaults, Flags, Options};
-use postern_relay::{Failure, Handle, signals};
+use postern_relay::{Failure, Handle, limits, signals};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -44,6 +44,9 @@ struct Cli {
     /// What is logged: error, warn, info, debug, or a filter such as info,postern_relay::delivery=debug
     #[arg(long, env = "POSTERN_LOG", value_name = "FILTER", hide_env = true, default_value = "info")]
     log: EnvFilter,
+    /// Print every limit, of the process and of the custom resources: default, least, most, and what happens at it
+    #[arg(long)]
+    help_limits: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -55,6 +58,11 @@ enum LogFormat {
 }
 
 fn main() -> ExitCode {
+    // Before the others are read: like --help it needs none of them.
+    if std::env::args_os().skip(1).any(|argument| argument == "--help-limits") {
+        let printed = std::io::stdout().write_all(limits::page().as_bytes());
+        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -63,7 +71,7 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(BAD_FLAGS) } else { ExitCode::SUCCESS };
         }
     };
-    let Cli { settings, spool, flags, log_format, log } = cli;
+    let Cli { settings, spool, flags, log_format, log, help_limits: _ } = cli;
     let defaults = Defaults { smtp: ([0, 0, 0, 0], 2525).into(), http: ([0, 0, 0, 0], 8025).into(), control: None };
     let options = match flags.into_options(settings, spool, defaults) {
         Ok(options) => options,

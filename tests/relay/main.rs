@@ -240,3 +240,16 @@ fn flags_that_cannot_be_used_end_it_before_anything_is_bound() -> Result<()> {
     assert_eq!(fs::read_dir(folder.path())?.count(), 0);
     Ok(())
 }
+
+#[test]
+fn every_limit_is_printed_without_any_flag() -> Result<()> {
+    let output = Command::new(program::own("postern-relay")?).arg("--help-limits").output()?;
+    ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let page = String::from_utf8(output.stdout)?;
+    for limit in
+        ["--command-time ", "--spool-size ", "RelayHost.spec.limits.connections ", "FilterPolicy.spec.limits.hops "]
+    {
+        ensure!(page.lines().any(|line| line.starts_with(limit)), "{limit} is missing in:\n{page}");
+    }
+    Ok(())
+}

@@ -3,6 +3,7 @@
 //! Nothing can be changed here, and nothing here names an address, a sender or a recipient: whoever may reach the port may
 //! read all of it. A connection lives for a limited time, and there is a limited number of them.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,17 +17,20 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
+use postern_wire::status::Object;
 use postern_wire::{SCHEMA, Status};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
+use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reload::Report;
 use crate::shutdown::{Shutdown, Stage};
 use crate::spool::{Progress, Spool};
+use crate::tls::Certificates;
 
 /// What is told. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,6 +45,8 @@ pub struct Admin {
     pub spool: Arc<OnceLock<Spool>>,
     /// Set once SMTP is listening.
     pub smtp: Arc<OnceLock<SocketAddr>>,
+    /// The certificates that clients are shown. Absent: no TLS for clients.
+    pub certificates: Option<Certificates>,
     /// Whether we are stopping.
     pub shutdown: Shutdown,
 }
@@ -69,8 +75,23 @@ impl Admin {
             schema: SCHEMA,
             settings: config.as_ref().map(|config| config.digest.clone()),
             rejected: self.report.rejected().map(|reason| reason.to_string()),
-            objects: config.map(|config| config.objects().to_vec()).unwrap_or_default(),
+            objects: config.map(|config| self.objects(&config)).unwrap_or_default(),
         }
+    }
+
+    /// What of each object is in force. A domain that requires TLS can get no mail while there is no certificate.
+    fn objects(&self, config: &Config) -> Vec<Object> {
+        let mut objects = config.objects().to_vec();
+        if self.certificates.as_ref().is_none_or(Certificates::is_empty) {
+            let required: HashSet<&str> = config.rules.tls_required().collect();
+            let closed = |object: &&mut Object| object.kind == "RelayDomain" && required.contains(object.name.as_str());
+            for object in objects.iter_mut().filter(closed) {
+                let fault =
+                    "inboundTLS is Required, and this relay has no certificate (--tls): its mail is answered 451";
+                object.fault.get_or_insert_with(|| fault.to_owned());
+            }
+        }
+        objects
     }
 
     /// All metrics, those of the spool as they are now.

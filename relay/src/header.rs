@@ -4,6 +4,7 @@
 //! over the octets once, keeps no tree and has no recursion, so no message can make it slow or deep. A From that can be
 //! read in more than one way (two of them, a group, a comment that never ends) names no domain at all.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -253,8 +254,8 @@ pub struct Trace<'a> {
     pub by: &'a str,
     /// What was spoken.
     pub protocol: Protocol,
-    /// The connection was protected by TLS.
-    pub tls: Option<Tls<'a>>,
+    /// How the connection was protected, if it was.
+    pub tls: Option<&'a Protection>,
     /// The message's name in the spool.
     pub id: QueueId,
     /// The only recipient. Of several none is told, or each would learn of the others.
@@ -263,13 +264,27 @@ pub struct Trace<'a> {
     pub now: Timestamp,
 }
 
-/// By what a connection was protected, in words without spaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tls<'a> {
-    /// `TLSv1.3`
-    pub version: &'a str,
-    /// `TLS_AES_256_GCM_SHA384`
-    pub cipher: &'a str,
+/// What TLS has agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protection {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher: String,
+}
+
+impl Protection {
+    /// Of the cipher's key.
+    fn bits(&self) -> u16 {
+        if self.cipher.contains("AES_128") { 128 } else { 256 }
+    }
+}
+
+/// As a log tells it: `TLSv1.3 TLS_AES_256_GCM_SHA384`.
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.version, self.cipher)
+    }
 }
 
 /// The Received field, folded, with CRLF. Whatever the names are made of, it holds no control character but its folds.
@@ -277,8 +292,9 @@ pub fn received(trace: &Trace<'_>) -> Vec<u8> {
     let protocol = trace.protocol.with(trace.tls.is_some());
     let mut lines =
         vec![format!("Received: from {} ({})", visible(trace.hello), Domain::from_ip(trace.client).as_str())];
-    if let Some(tls) = trace.tls {
-        lines.push(format!("\t(using {} with cipher {})", visible(tls.version), visible(tls.cipher)));
+    if let Some(tls @ Protection { version, cipher }) = trace.tls {
+        let bits = tls.bits();
+        lines.push(format!("\t(using {version} with cipher {cipher} ({bits}/{bits} bits))"));
     }
     lines.push(format!("\tby {} with {protocol} id {}", visible(trace.by), trace.id));
     // An address outside ASCII would make the whole header need SMTPUTF8.

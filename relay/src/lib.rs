@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 4 wiring | `main`, `options`, `run`, `signals`, `admin`, `control` | decide |
 //! | 3 drivers | `server`, `delivery`, `reload` | know each other: they meet in the spool |
-//! | 2 resources | `config`, `client`, `dns`, `spool`, `limits`, `metrics`, `shutdown` | each other's insides |
+//! | 2 resources | `config`, `tls`, `client`, `dns`, `spool`, `limits`, `metrics`, `shutdown` | each other's insides |
 //! | 1 pure | `smtp`, `policy`, `schedule`, `route`, `bounce`, `header` | tokio, sockets, files, clocks (`now` is an argument) |
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
 
@@ -34,5 +34,6 @@ pub mod shutdown;
 pub mod signals;
 pub mod smtp;
 pub mod spool;
+pub mod tls;
 
 pub use run::{Failure, Handle, run};

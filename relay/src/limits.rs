@@ -98,6 +98,8 @@ limits! {
         "a client that has not sent a whole command by then gets 421 4.4.2 and is closed";
     reply_time: Duration = "reply-time", "POSTERN_REPLY_TIME", "seconds", 60, 1, 3600,
         "a client that does not read our replies for so long is closed";
+    handshake_time: Duration = "handshake-time", "POSTERN_HANDSHAKE_TIME", "seconds", 10, 1, 60,
+        "a client whose TLS handshake is not over by then is closed";
     body_time: Duration = "body-time", "POSTERN_BODY_TIME", "seconds", 300, 1, 3600,
         "a client that sends nothing of its message for so long gets 421 4.4.2 and is closed";
     body_rate: u64 = "body-rate", "POSTERN_BODY_RATE", "octets a second", 500, 1, 1 << 20,
@@ -172,7 +174,9 @@ limits! {
     settings_size: u64 = "settings-size", "POSTERN_SETTINGS_SIZE", "octets", 64 << 20, 1 << 20, 1 << 30,
         "a larger settings.json is refused, and the settings in force stay";
     secret_size: u64 = "secret-size", "POSTERN_SECRET_SIZE", "octets", 1 << 20, 1 << 10, 16 << 20,
-        "a larger file under secrets/ is refused, and the settings in force stay";
+        "a larger file under secrets/ or of a certificate is refused, and what is in force stays";
+    certificates: u64 = "certificates", "POSTERN_CERTIFICATES", "certificates", 100, 1, 10_000,
+        "further ones in the folder of --tls, by their names, are reported and not used";
 }
 
 /// Why a limit cannot be used.

@@ -1,7 +1,7 @@
 //! What the relay counts, as Prometheus reads it. Names are `postern_relay_*`.
 //!
 //! Never a label that a stranger can choose: no address, no domain, no client. Each label has a fixed, small set of values,
-//! so the number of series does not depend on traffic.
+//! so the number of series does not depend on traffic. (Certificates are named by whoever runs the relay.)
 
 mod dns;
 
@@ -28,6 +28,7 @@ struct Inner {
     spool: Spool,
     settings: Settings,
     dns: Dns,
+    tls: Tls,
     registry: Registry,
 }
 
@@ -50,6 +51,8 @@ pub struct Server {
     pub recipients: Counter,
     /// Seconds from the final dot to its reply.
     pub commit_seconds: Histogram,
+    /// TLS handshakes of clients, by how they ended.
+    pub tls_handshakes: Family<Handshake, Counter>,
 }
 
 /// SMTP as a client.
@@ -97,6 +100,38 @@ pub struct Settings {
     pub objects: Gauge,
     /// Objects that cannot be enforced whole.
     pub faults: Gauge,
+}
+
+/// The certificates that clients are shown.
+#[derive(Debug)]
+pub struct Tls {
+    /// When each expires, in seconds since 1970.
+    pub expiry: Family<CertificateName, Gauge>,
+    /// How many have files that cannot be used.
+    pub faults: Gauge,
+}
+
+/// A certificate by the name of its folder, which is the administrator's word.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CertificateName {
+    /// The name.
+    pub certificate: String,
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Handshake {
+    /// One word.
+    pub result: Shaken,
+}
+
+/// See [`Handshake`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shaken {
+    /// TLS stands.
+    Ok,
+    /// The connection is closed.
+    Failed,
 }
 
 /// Why a connection was ended by the relay.
@@ -182,6 +217,7 @@ words! {
     }
     Outcome { Delivered = "delivered", Deferred = "deferred", Failed = "failed" }
     Loaded { Enforced = "enforced", Rejected = "rejected" }
+    Shaken { Ok = "ok", Failed = "failed" }
 }
 
 impl Default for Metrics {
@@ -199,7 +235,8 @@ impl Metrics {
         let spool = Spool::new(registry.sub_registry_with_prefix("spool"));
         let settings = Settings::new(registry.sub_registry_with_prefix("settings"));
         let dns = Dns::new(registry.sub_registry_with_prefix("dns"));
-        Self(Arc::new(Inner { server, delivery, spool, settings, dns, registry }))
+        let tls = Tls::new(registry.sub_registry_with_prefix("tls"));
+        Self(Arc::new(Inner { server, delivery, spool, settings, dns, tls, registry }))
     }
 
     /// SMTP as a server.
@@ -227,6 +264,11 @@ impl Metrics {
         &self.0.dns
     }
 
+    /// The certificates.
+    pub fn tls(&self) -> &Tls {
+        &self.0.tls
+    }
+
     /// All of them in the OpenMetrics text format.
     ///
     /// # Errors
@@ -249,6 +291,7 @@ impl Server {
             octets: Counter::default(),
             recipients: Counter::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            tls_handshakes: Family::default(),
         };
         registry.register("connections", "Connections taken", server.connections.clone());
         registry.register("open_connections", "Connections open now", server.open_connections.clone());
@@ -257,6 +300,7 @@ impl Server {
         registry.register("messages", "Messages acknowledged", server.messages.clone());
         registry.register_with_unit("message", "Octets acknowledged", Unit::Bytes, server.octets.clone());
         registry.register("recipients", "Recipients of the messages acknowledged", server.recipients.clone());
+        registry.register("tls_handshakes", "TLS handshakes of clients, by result", server.tls_handshakes.clone());
         let commit = server.commit_seconds.clone();
         registry.register_with_unit("commit", "Time from the final dot to its reply", Unit::Seconds, commit);
         server
@@ -318,6 +362,16 @@ impl Settings {
         registry.register("objects", "Objects in force", settings.objects.clone());
         registry.register("faults", "Objects that cannot be enforced whole", settings.faults.clone());
         settings
+    }
+}
+
+impl Tls {
+    fn new(registry: &mut Registry) -> Self {
+        let tls = Self { expiry: Family::default(), faults: Gauge::default() };
+        let help = "When each certificate expires, since 1970";
+        registry.register_with_unit("certificate_expiry_timestamp", help, Unit::Seconds, tls.expiry.clone());
+        registry.register("certificate_faults", "Certificates whose files cannot be used", tls.faults.clone());
+        tls
     }
 }
 

@@ -13,9 +13,16 @@ use crate::policy::client::range;
 /// The flags that every way of running a relay shares.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Flags {
-    /// Where mail is taken
-    #[arg(long, env = "POSTERN_SMTP", value_name = "ADDR:PORT", hide_env = true)]
-    pub smtp: Option<SocketAddr>,
+    /// Where mail is taken; several addresses with commas between them
+    #[arg(long, env = "POSTERN_SMTP", value_name = "ADDR:PORT", value_delimiter = ',', hide_env = true)]
+    pub smtp: Vec<SocketAddr>,
+    /// Where mail is taken with TLS before anything else (port 465); several addresses with commas. Needs --tls
+    #[arg(long, env = "POSTERN_SMTPS", value_name = "ADDR:PORT", value_delimiter = ',', hide_env = true)]
+    pub smtps: Vec<SocketAddr>,
+    /// The folder of certificates, NAME/tls.crt with NAME/tls.key each, chosen by the DNS names in them; NAME `default`, or
+    /// without it the first, is for everyone else. Followed while they change. With it STARTTLS is offered
+    #[arg(long, env = "POSTERN_TLS", value_name = "DIR", hide_env = true)]
+    pub tls: Option<PathBuf>,
     /// Where /livez, /readyz, /metrics and /status are answered
     #[arg(long, env = "POSTERN_HTTP", value_name = "ADDR:PORT", hide_env = true)]
     pub http: Option<SocketAddr>,
@@ -49,8 +56,12 @@ pub struct Options {
     pub settings: PathBuf,
     /// The folder of the spool.
     pub spool: PathBuf,
-    /// Where mail is taken.
-    pub smtp: SocketAddr,
+    /// Where mail is taken, at least one address.
+    pub smtp: Vec<SocketAddr>,
+    /// Where mail is taken with TLS before anything else.
+    pub smtps: Vec<SocketAddr>,
+    /// The folder of certificates. Absent: no TLS for clients.
+    pub tls: Option<PathBuf>,
     /// Where `/livez`, `/readyz`, `/metrics` and `/status` are answered.
     pub http: SocketAddr,
     /// The unix socket for `postern queue`. Absent: there is none.
@@ -87,6 +98,9 @@ pub enum BadFlag {
     /// Nothing was said, and the system has no usable one.
     #[error("--hostname is needed: the system's own name, {0:?}, is not a domain name")]
     NoHostname(String),
+    /// TLS from the first octet, and no folder of certificates.
+    #[error("--smtps {0}: needs certificates: give their folder with --tls")]
+    NoCertificates(SocketAddr),
     /// The longest wait is shorter than the first.
     #[error("--{longest} is shorter than --{first}")]
     Waits {
@@ -103,7 +117,7 @@ impl Flags {
     /// # Errors
     /// [`BadFlag`], naming flag and value.
     pub fn into_options(self, settings: PathBuf, spool: PathBuf, defaults: Defaults) -> Result<Options, BadFlag> {
-        let Self { smtp, http, control, hostname, dns, mx_allow, mx_port, limits } = self;
+        let Self { smtp, smtps, tls, http, control, hostname, dns, mx_allow, mx_port, limits } = self;
         let is_name = |name: &str| name.parse::<Domain>().is_ok_and(|name| !name.is_literal());
         let hostname = match hostname {
             Some(name) if is_name(&name) => name,
@@ -124,10 +138,15 @@ impl Flags {
                 return Err(BadFlag::Waits { first, longest });
             }
         }
+        if let (Some(address), None) = (smtps.first(), &tls) {
+            return Err(BadFlag::NoCertificates(*address));
+        }
         Ok(Options {
             settings,
             spool,
-            smtp: smtp.unwrap_or(defaults.smtp),
+            smtp: if smtp.is_empty() { vec![defaults.smtp] } else { smtp },
+            smtps,
+            tls,
             http: http.unwrap_or(defaults.http),
             control: control.or(defaults.control),
             hostname,
@@ -171,8 +190,11 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_its_default() {
-        let given = options(&["--hostname", "relay.example", "--smtp", "[::1]:25", "--control", "c"]).unwrap();
-        assert_eq!((given.hostname.as_str(), given.smtp.to_string()), ("relay.example", "[::1]:25".to_owned()));
+        let line = ["--hostname", "relay.example", "--smtp", "[::1]:25,127.0.0.1:25", "--control", "c"];
+        let given = options(&line).unwrap();
+        assert_eq!(given.hostname, "relay.example");
+        assert_eq!(given.smtp, ["[::1]:25".parse().unwrap(), "127.0.0.1:25".parse().unwrap()]);
+        assert_eq!(options(&line[..2]).unwrap().smtp, ["127.0.0.1:2525".parse().unwrap()]);
         assert_eq!((given.http.to_string(), given.control), ("127.0.0.1:8025".to_owned(), Some("c".into())));
     }
 
@@ -212,6 +234,10 @@ mod tests {
             (
                 &["--hostname", "relay", "--retry-first", "2m", "--retry-max", "1m"],
                 "--retry-max is shorter than --retry-first",
+            ),
+            (
+                &["--hostname", "relay", "--smtps", "[::1]:465"],
+                "--smtps [::1]:465: needs certificates: give their folder with --tls",
             ),
         ] {
             assert_eq!(options(line).unwrap_err().to_string(), said);

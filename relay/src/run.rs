@@ -5,15 +5,17 @@
 //! Nothing listens for mail before the spool is open and the first settings are in force. When the server or the scheduler
 //! fails, the relay ends with an error: what is acknowledged is in the spool, and the next start finds it there.
 
+mod handle;
+
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_wire::limits::MESSAGE_SIZE;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
@@ -27,97 +29,20 @@ use crate::dns::{Lookup, Resolver};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::reload::{self, Report};
-use crate::server::{self, Server};
+use crate::reload;
+use crate::server::{self, Listener, Server};
 use crate::shutdown::{Shutdown, Stage, Trigger};
 use crate::spool::{self, Arrivals, OpenError, Spool};
+use crate::tls::{self, Acceptor, Certificates};
+pub use handle::Handle;
+use handle::Wish;
 
 /// How long a relay that is to end at once may still take.
 const CUT_OFF: Duration = Duration::from_secs(2);
+/// How long the files of certificates may be half written.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the log says that a long start goes on.
 const PROGRESS: Duration = Duration::from_secs(5);
-
-/// Steers a relay from outside. Clones steer the same one.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    wish: watch::Sender<Wish>,
-    bound: watch::Sender<Bound>,
-    look: Arc<Notify>,
-    report: Report,
-}
-
-/// What is wanted of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wish {
-    Serve,
-    Drain,
-    End,
-}
-
-/// Where it listens: with port 0, known only then.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bound {
-    http: Option<SocketAddr>,
-    smtp: Option<SocketAddr>,
-}
-
-impl Default for Handle {
-    fn default() -> Self {
-        let (wish, bound) = (watch::Sender::new(Wish::Serve), watch::Sender::new(Bound::default()));
-        Self { wish, bound, look: Arc::default(), report: Report::default() }
-    }
-}
-
-impl Handle {
-    /// For a relay that is yet to run.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Finish what was begun, then end.
-    pub fn drain(&self) {
-        self.wish.send_modify(|wish| *wish = Wish::Drain.max(*wish));
-    }
-
-    /// End now; what is not settled stays in the spool.
-    pub fn end(&self) {
-        self.wish.send_modify(|wish| *wish = Wish::End);
-    }
-
-    /// Look at the settings now.
-    pub fn reload(&self) {
-        self.look.notify_one();
-    }
-
-    /// The settings in force, and why others are not.
-    pub fn report(&self) -> &Report {
-        &self.report
-    }
-
-    /// Where HTTP is answered, once it is. Waits for ever when the relay fails before: wait for that too.
-    pub async fn http(&self) -> SocketAddr {
-        self.bound(|bound| bound.http).await
-    }
-
-    /// Where mail is taken, once it is. Waits for ever when the relay fails before: wait for that too.
-    pub async fn smtp(&self) -> SocketAddr {
-        self.bound(|bound| bound.smtp).await
-    }
-
-    async fn bound(&self, which: impl Fn(&Bound) -> Option<SocketAddr>) -> SocketAddr {
-        let mut receiver = self.bound.subscribe();
-        let found = receiver.wait_for(|bound| which(bound).is_some()).await.ok().and_then(|bound| which(&bound));
-        match found {
-            Some(address) => address,
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn wished(&self, wish: Wish) {
-        // This handle holds the sender, so waiting cannot fail.
-        self.wish.subscribe().wait_for(|now| *now >= wish).await.ok();
-    }
-}
 
 /// Why a relay could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -125,12 +50,20 @@ pub enum Failure {
     /// An address cannot be bound.
     #[error("--{flag} {address}: {source}")]
     Bind {
-        /// `smtp` or `http`.
+        /// `smtp`, `smtps` or `http`.
         flag: &'static str,
         /// As given.
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// TLS is to come before anything else, and there is no certificate for it.
+    #[error("--smtps needs a certificate: there is none in --tls {}{}", .directory.display(), .problems.iter().map(|problem| format!("; {problem}")).collect::<String>())]
+    NoCertificate {
+        /// The folder.
+        directory: PathBuf,
+        /// What in it cannot be used, and why.
+        problems: Vec<String>,
     },
     /// The spool cannot be used.
     #[error("--{}", .0)]
@@ -161,6 +94,7 @@ pub async fn run(options: Options, handle: Handle) -> Result<(), Failure> {
             opening: spool::Progress::default(),
             spool: Arc::default(),
             smtp: Arc::default(),
+            certificates: None,
             shutdown: shutdown.clone(),
         },
         handle: handle.clone(),
@@ -216,9 +150,10 @@ struct Relay {
 
 impl Relay {
     /// Starts everything in its order, and ends it in the other.
-    async fn work(self) -> Result<(), Failure> {
+    async fn work(mut self) -> Result<(), Failure> {
         // Dropped at the end of this function, whichever way: no task outlives its relay.
         let mut aside = JoinSet::new();
+        self.admin.certificates = self.follow_certificates(&mut aside).await?;
         self.serve_http(&mut aside).await?;
         let first = self.follow_settings(&mut aside);
         let Some((spool, arrivals)) = self.open_spool().await? else { return Ok(()) };
@@ -230,11 +165,11 @@ impl Relay {
                 return Ok(());
             }
         };
-        let listener = self.listen().await?;
+        let listeners = self.listen().await?;
         let (options, metrics) = (&self.options, self.admin.metrics.clone());
         let lookup: Arc<dyn Lookup> = Arc::new(Resolver::new(&options.dns, &options.limits, metrics));
         let delivery = tokio::spawn(delivery::run(self.delivery(spool.clone(), arrivals, live.clone(), lookup)));
-        let server = tokio::spawn(server::run(listener, self.server(spool.clone(), live), self.shutdown.clone()));
+        let server = tokio::spawn(server::run(listeners, self.server(spool.clone(), live), self.shutdown.clone()));
         self.until_drained(server, delivery).await?;
         spool.close().await;
         info!("drained: {} wait in the spool", spool.usage().messages);
@@ -258,7 +193,8 @@ impl Relay {
         let Limits { settings_size, secret_size, .. } = self.options.limits;
         let options = reload::Options::new(&self.options.settings, settings_size, secret_size);
         let (sender, first) = oneshot::channel();
-        let (report, metrics, look) = (self.admin.report.clone(), self.admin.metrics.clone(), self.handle.look.clone());
+        let (report, metrics, look) =
+            (self.admin.report.clone(), self.admin.metrics.clone(), self.handle.look[0].clone());
         aside.spawn(reload::run(options, report, metrics, look, sender, self.shutdown.clone()));
         first
     }
@@ -300,13 +236,43 @@ impl Relay {
         Ok(())
     }
 
-    async fn listen(&self) -> Result<TcpListener, Failure> {
-        let (listener, address) = bind("smtp", self.options.smtp).await?;
-        info!("SMTP listens on {address}");
-        // Only this function sets it, once.
-        self.admin.smtp.set(address).ok();
-        self.handle.bound.send_modify(|bound| bound.smtp = Some(address));
-        Ok(listener)
+    /// `None`: there are no certificates, and never will be.
+    async fn follow_certificates(&self, aside: &mut JoinSet<()>) -> Result<Option<Certificates>, Failure> {
+        let Some(directory) = self.options.tls.clone() else { return Ok(None) };
+        let Limits { secret_size: file_size_max, certificates: pairs_max, .. } = self.options.limits;
+        let options = tls::Options { directory: directory.clone(), file_size_max, pairs_max, patience: PATIENCE };
+        let metrics = self.admin.metrics.clone();
+        let opened = spawn_blocking(move || tls::Follower::open(options, metrics)).await;
+        let follower = opened.map_err(|error| part("reading the certificates", error))?;
+        let certificates = follower.certificates();
+        if certificates.is_empty() {
+            if !self.options.smtps.is_empty() {
+                return Err(Failure::NoCertificate { directory, problems: follower.problems() });
+            }
+            warn!("no certificate in {}: STARTTLS is not offered until there is one", directory.display());
+        }
+        aside.spawn(follower.run(self.handle.look[1].clone(), self.shutdown.clone()));
+        Ok(Some(certificates))
+    }
+
+    async fn listen(&self) -> Result<Vec<Listener>, Failure> {
+        let mut listeners = Vec::new();
+        for (flag, address, implicit) in self.places() {
+            let (socket, address) = bind(flag, address).await?;
+            info!("SMTP listens on {address}{}", if implicit { ", with TLS" } else { "" });
+            // Only this function sets them, once: the first is the one that is told.
+            self.admin.smtp.set(address).ok();
+            self.handle.bound.send_modify(|bound| bound.smtp = bound.smtp.or(Some(address)));
+            let acceptor = self.admin.certificates.clone().map(Acceptor::new);
+            listeners.push(Listener { socket, acceptor, implicit });
+        }
+        Ok(listeners)
+    }
+
+    /// Where mail is taken: flag, address, and whether TLS comes first.
+    fn places(&self) -> impl Iterator<Item = (&'static str, SocketAddr, bool)> {
+        let plain = self.options.smtp.iter().map(|address| ("smtp", *address, false));
+        plain.chain(self.options.smtps.iter().map(|address| ("smtps", *address, true)))
     }
 
     fn server(&self, spool: Spool, live: Live) -> Server {

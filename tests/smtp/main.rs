@@ -4,7 +4,9 @@
 //! - [`smuggling`], [`chunks`], [`states`], [`addresses`], [`volume`], [`loops`]: the rows of the catalogue of hostile inputs, each test
 //!   named after its row;
 //! - [`peers`]: a real Postfix as the client;
-//! - [`scene`]: the relay, the mail server, the bystander, and the four oracles that hold for every row.
+//! - [`tls`]: STARTTLS, implicit TLS, and certificates that change;
+//! - [`scene`]: the relay, the mail server, the bystander, and the four oracles that hold for every row;
+//!   [`secured`]: the same with certificates.
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
 mod addresses;
@@ -12,7 +14,9 @@ mod chunks;
 mod loops;
 mod peers;
 mod scene;
+mod secured;
 mod smuggling;
 mod states;
+mod tls;
 mod transcripts;
 mod volume;

@@ -6,6 +6,7 @@
 //! - [`smtp`]: a client that says and expects lines;
 //! - [`sink`]: a mail server that keeps all that it is given, and does as it is told;
 //! - [`postfix`]: Postfix's smtp-sink and smtp-source, and a whole Postfix;
+//! - [`tls`]: certificates that nobody else trusts;
 //! - [`usage`]: what a process costs, from `/proc`;
 //! - [`loopback`]: addresses that nobody else listens on;
 //! - [`clock`]: waiting with a limit.
@@ -20,4 +21,5 @@ pub mod relay;
 pub mod settings;
 pub mod sink;
 pub mod smtp;
+pub mod tls;
 pub mod usage;

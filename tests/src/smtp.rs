@@ -1,11 +1,14 @@
 //! An SMTP client that says and expects lines, and hides nothing: what a test sends is what goes over the wire.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 /// How long a reply may take before a test gives up. Longer than any sync on a busy disk.
@@ -14,7 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Stream>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// A reply: one code, one or more lines.
@@ -73,7 +82,39 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(Stream::Plain(stream)) })
+    }
+
+    /// Begins TLS on a connection on which nothing waits to be read, and asks for the certificate of this name.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub fn secure(self, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
+        let session = ClientConnection::new(config.clone(), ServerName::try_from(name.to_owned())?)?;
+        let mut stream = StreamOwned::new(session, self.into_stream());
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).context("the TLS handshake")?;
+        }
+        Ok(Self { stream: BufReader::new(Stream::Tls(Box::new(stream))) })
+    }
+
+    /// Says STARTTLS, begins TLS, and says EHLO again.
+    ///
+    /// # Errors
+    /// When the server does not take it, or the handshake fails.
+    pub fn starttls(mut self, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
+        self.say("STARTTLS", 220)?;
+        let mut secured = self.secure(config, name)?;
+        secured.say("EHLO client.test", 250)?;
+        Ok(secured)
+    }
+
+    /// What TLS knows of the connection.
+    pub fn tls(&mut self) -> Option<&mut ClientConnection> {
+        match self.stream.get_mut() {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => Some(&mut stream.conn),
+        }
     }
 
     /// Connects, takes the greeting and says EHLO.
@@ -92,7 +133,8 @@ impl Client {
     /// # Errors
     /// When the connection is gone.
     pub fn send(&mut self, octets: &[u8]) -> Result<()> {
-        Ok(self.stream.get_mut().write_all(octets)?)
+        self.stream.get_mut().write_all(octets)?;
+        Ok(self.stream.get_mut().flush()?)
     }
 
     /// Reads one reply.
@@ -172,17 +214,20 @@ impl Client {
         matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
     }
 
-    /// The same connection, for another thread that sends while this one reads.
+    /// The same connection in plain text, for another thread that sends while this one reads, or past TLS.
     ///
     /// # Errors
     /// When there is no descriptor left.
     pub fn another_hand(&self) -> Result<Self> {
-        Ok(Self { stream: BufReader::new(self.stream.get_ref().try_clone()?) })
+        Self::over(self.stream.get_ref().socket().try_clone()?)
     }
 
     /// The socket, for what only a socket can do. What was read ahead is lost.
     pub fn into_stream(self) -> TcpStream {
-        self.stream.into_inner()
+        match self.stream.into_inner() {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.sock,
+        }
     }
 
     /// Says no more; replies can still be read.
@@ -190,6 +235,40 @@ impl Client {
     /// # Errors
     /// When the connection is gone.
     pub fn shut(&mut self) -> Result<()> {
-        Ok(self.stream.get_mut().shutdown(Shutdown::Write)?)
+        Ok(self.stream.get_ref().socket().shutdown(Shutdown::Write)?)
+    }
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(from),
+            Self::Tls(stream) => stream.write(from),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
 }

@@ -25,6 +25,7 @@ async fn serving(change: impl FnOnce(&mut Limits)) -> Serving {
         opening: Progress::default(),
         spool: Arc::default(),
         smtp: Arc::default(),
+        certificates: None,
         shutdown,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

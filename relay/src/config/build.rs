@@ -7,6 +7,7 @@ use postern_wire::snapshot::{Section, Snapshot};
 use postern_wire::status::Object;
 use postern_wire::{Digest, snapshot};
 
+use super::authorities::Authorities;
 use super::secrets::{Secrets, secrets_of_host};
 use super::section::{self, DomainPart, HostPart, Invalid, PolicyPart};
 use super::tls::Shared;
@@ -48,6 +49,7 @@ impl<T> Clone for Compiled<T> {
 pub fn build(snapshot: Snapshot, secrets: &Secrets, old: Option<&Config>) -> Result<(Config, Vec<Fault>), Invalid> {
     let digest = Digest::of(&snapshot);
     let Snapshot { schema: _, domains, hosts, policies } = snapshot;
+    let old_authorities = old.map(|config| &config.authorities);
     let old = old.map(|config| &config.sections);
     let shared = match old {
         Some(old) => old.shared.clone(),
@@ -68,7 +70,12 @@ pub fn build(snapshot: Snapshot, secrets: &Secrets, old: Option<&Config>) -> Res
     check_references(&sections)?;
     let faults = faults(&hosts, &sections);
     let objects = objects(&domains, &hosts, &policies, &faults);
-    let config = assemble(digest, &domains, &policies, sections, objects)?;
+    let certificates = sections.hosts.values().flat_map(|compiled| {
+        let part = &compiled.part;
+        part.source_certificates.iter().map(|certificate| (part.host.name.clone(), certificate.clone()))
+    });
+    let authorities = Authorities::new(certificates.collect(), old_authorities);
+    let config = assemble(digest, &domains, &policies, sections, objects, authorities)?;
     Ok((config, faults))
 }
 
@@ -164,6 +171,7 @@ fn assemble(
     policies: &[Section<snapshot::Policy>],
     sections: Sections,
     objects: Vec<Object>,
+    authorities: Arc<Authorities>,
 ) -> Result<Config, Invalid> {
     let domain_parts: Vec<_> = domains.iter().map(|one| sections.domains[&one.name].part.clone()).collect();
     let claims = domain_parts.iter().enumerate();
@@ -196,5 +204,5 @@ fn assemble(
         sections.hosts.values().map(|one| (one.part.host.name.clone(), one.part.host.clone())).collect();
     let direct = Arc::new(section::direct(&sections.shared));
     let lifetime = hosts.values().map(|host| host.lifetime).max().unwrap_or(direct.lifetime);
-    Ok(Config { digest, rules, routes, hosts, direct, lifetime, objects, sections })
+    Ok(Config { digest, rules, routes, authorities, hosts, direct, lifetime, objects, sections })
 }

@@ -4,6 +4,7 @@
 //! [`build`] makes it whole or not at all, and never changes one that exists: whoever holds an `Arc<Config>` keeps the
 //! settings that it began with.
 
+mod authorities;
 mod build;
 mod secrets;
 mod section;
@@ -15,13 +16,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use postern_wire::Digest;
-use postern_wire::snapshot::{ClientCertificate, HostLimits, HostName};
+use postern_wire::snapshot::{HostLimits, HostName};
 use postern_wire::status::Object;
 
 use crate::address::Mailbox;
 use crate::envelope::Origin;
 use crate::policy::Rules;
 use crate::route::{Route, Routes};
+pub use authorities::Authorities;
 pub use build::build;
 pub(crate) use secrets::read_file;
 pub use secrets::{Secrets, Unreadable, secret_files};
@@ -39,6 +41,8 @@ pub struct Config {
     pub rules: Arc<Rules>,
     /// Where mail goes.
     pub routes: Routes,
+    /// Who is a source by a client certificate. The same as before, unless a host's changed.
+    pub authorities: Arc<Authorities>,
     hosts: HashMap<Arc<str>, Arc<Host>>,
     direct: Arc<Host>,
     lifetime: Duration,
@@ -117,8 +121,6 @@ pub struct Host {
     pub warn_after: Option<Duration>,
     /// Names whose addresses are sources.
     pub source_names: Vec<HostName>,
-    /// Client certificates that are sources.
-    pub source_certificates: Vec<ClientCertificate>,
     /// Accept and keep, dial nothing, expire nothing.
     pub suspend: bool,
 }

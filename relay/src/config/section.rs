@@ -12,6 +12,7 @@ use postern_wire::limits::{
 use postern_wire::snapshot as wire;
 use postern_wire::snapshot::{Section, Way};
 
+use super::authorities::{self, SourceCertificate};
 use super::secrets::Secrets;
 use super::tls::Shared;
 use super::{Credentials, Endpoint, Host, TlsPlan};
@@ -93,6 +94,8 @@ pub(super) struct DomainPart {
 pub(super) struct HostPart {
     pub(super) host: Arc<Host>,
     pub(super) sources: Ranges,
+    /// Those that can be used.
+    pub(super) source_certificates: Vec<Arc<SourceCertificate>>,
     pub(super) fault: Option<Arc<str>>,
 }
 
@@ -269,6 +272,9 @@ pub(super) fn host(section: &Section<wire::Host>, secrets: &Secrets, shared: &Sh
         value.map(|value| object.limit(limit, u64::from(value))).transpose()?;
     }
     let sources = object.ranges("sources", sources)?;
+    let certificates = authorities::sources(source_certificates, secrets, shared);
+    let (source_certificates, certificate_fault) =
+        certificates.map_err(|problem| object.wrong("sourceCertificates", problem))?;
     let (lifetime, null_sender_lifetime, warn_after) = self::queue(&object, queue)?;
     let host = Host {
         name: name.as_str().into(),
@@ -281,10 +287,10 @@ pub(super) fn host(section: &Section<wire::Host>, secrets: &Secrets, shared: &Sh
         null_sender_lifetime,
         warn_after,
         source_names: source_names.clone(),
-        source_certificates: source_certificates.clone(),
         suspend: *suspend,
     };
-    Ok(HostPart { host: Arc::new(host), sources, fault: tls_fault.or(auth_fault) })
+    let fault = tls_fault.or(auth_fault).or(certificate_fault);
+    Ok(HostPart { host: Arc::new(host), sources, source_certificates, fault })
 }
 
 /// What holds for mail that goes directly to the mail exchangers of its recipient's domain: the defaults of the table.
@@ -300,7 +306,6 @@ pub(super) fn direct(shared: &Shared) -> Host {
         null_sender_lifetime: Duration::from_secs(QUEUE_NULL_SENDER_LIFETIME.default),
         warn_after: Some(Duration::from_secs(QUEUE_WARN_AFTER.default)),
         source_names: Vec::new(),
-        source_certificates: Vec::new(),
         suspend: false,
     }
 }

@@ -122,7 +122,7 @@ fn certificate() -> Vec<u8> {
 }
 
 fn connected(address: [u8; 4]) -> Client {
-    Client { address: address.into(), local: [127, 0, 0, 1].into() }
+    Client::plain(address.into(), [127, 0, 0, 1].into())
 }
 
 #[test]

@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use postern_wire::snapshot::{Handshake, KeyPair, SecretFile, Tls, Verification};
+use postern_wire::snapshot::{ClientCertificate, Handshake, KeyPair, SecretFile, Tls, Verification};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use super::authorities::SourceCertificate;
 use super::{Secrets, TlsClient, TlsPlan};
 
 /// The configurations that hosts share: one that takes anyone, and one with the public CAs.
@@ -103,16 +105,32 @@ impl Shared {
 
     /// Trusts the CAs of a PEM file and nobody else.
     fn private(&self, pem: &[u8]) -> Result<Arc<ClientConfig>, String> {
-        let mut roots = RootCertStore::empty();
-        for (place, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
-            let place = place + 1;
-            let certificate = certificate.map_err(|error| format!("not PEM from certificate {place} on: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("certificate {place} cannot be trusted: {error}"))?;
-        }
-        if roots.is_empty() {
-            return Err("holds no certificate in PEM form".to_owned());
-        }
-        trusting(&self.provider, roots).map(Arc::new).map_err(|error| error.to_string())
+        trusting(&self.provider, roots(pem)?).map(Arc::new).map_err(|error| error.to_string())
+    }
+
+    /// A client that has a certificate for this name of one of these CAs.
+    pub(super) fn source(&self, source: &ClientCertificate, secrets: &Secrets) -> Result<SourceCertificate, String> {
+        let ClientCertificate { ca, dns_name } = source;
+        let issuers = of_file(ca, secrets, |pem| {
+            let roots = Arc::new(roots(pem)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, self.provider.clone()).build();
+            verifier.map_err(|error| error.to_string())
+        })?;
+        Ok(SourceCertificate { dns_name: dns_name.clone(), issuers })
+    }
+}
+
+/// The CAs of a PEM file.
+fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for (place, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        let place = place + 1;
+        let certificate = certificate.map_err(|error| format!("not PEM from certificate {place} on: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("certificate {place} cannot be trusted: {error}"))?;
+    }
+    match roots.is_empty() {
+        true => Err("holds no certificate in PEM form".to_owned()),
+        false => Ok(roots),
     }
 }
 

@@ -226,7 +226,6 @@ mod tests {
             limits: HostLimits::default(),
             mx: Vec::new(),
             source_names: Vec::new(),
-            source_certificates: Vec::new(),
             null_sender_lifetime: Duration::from_secs(10),
             warn_after: None,
             name: name.into(),

@@ -93,15 +93,20 @@ fn no_header_is_slow() {
 }
 
 fn trace(hello: &str, recipient: Option<&Mailbox>) -> String {
+    secured(hello, recipient, None)
+}
+
+fn secured(hello: &str, recipient: Option<&Mailbox>, tls: Option<&Protection>) -> String {
     let (client, by, id) = ("2001:db8::1".parse().unwrap(), "mx.test", QueueId::new(1_790_000_000_000, 7));
     let now = "2026-11-02T03:04:05.678Z".parse().unwrap();
-    let (protocol, tls) = (Protocol::Esmtp, None);
+    let protocol = Protocol::Esmtp;
     String::from_utf8(received(&Trace { hello, client, by, protocol, tls, id, recipient, now })).unwrap()
 }
 
 #[test]
 fn names_what_was_spoken_as_the_registry_does() {
-    let tls = Some(Tls { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" });
+    let protection = Protection { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384".to_owned() };
+    let tls = Some(&protection);
     for (protocol, tls, with) in [
         (Protocol::Smtp, None, "SMTP"),
         (Protocol::Esmtp, None, "ESMTP"),
@@ -113,7 +118,7 @@ fn names_what_was_spoken_as_the_registry_does() {
         let trace = Trace { hello: "a", client, by: "mx.test", protocol, tls, id, recipient: None, now };
         let field = String::from_utf8(received(&trace)).unwrap();
         assert!(field.contains(&format!("\r\n\tby mx.test with {with} id ")), "{field}");
-        let using = "\r\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n";
+        let using = "\r\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))\r\n";
         assert_eq!(field.contains(using), tls.is_some(), "{field}");
     }
 }
@@ -133,6 +138,21 @@ fn writes_where_a_message_came_from() {
             .replace("1M2YBQMY000000007", &QueueId::new(1_790_000_000_000, 7).to_string())
     );
     assert!(!trace("a", None).contains("for"));
+}
+
+#[test]
+fn tells_how_the_connection_was_protected() {
+    for (version, cipher, bits) in [
+        ("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256),
+        ("TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256", 256),
+        ("TLSv1.2", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", 128),
+    ] {
+        let field = secured("a", None, Some(&Protection { version, cipher: cipher.to_owned() }));
+        let said = format!(
+            "\r\n\t(using {version} with cipher {cipher} ({bits}/{bits} bits))\r\n\tby mx.test with ESMTPS id "
+        );
+        assert!(field.contains(&said), "{field}");
+    }
 }
 
 #[test]

@@ -56,6 +56,28 @@ pub struct Client {
     pub address: IpAddr,
     /// Our own address that it connected to: `postmaster@[this]` is ours.
     pub local: IpAddr,
+    /// How its connection is protected.
+    pub tls: Tls,
+    /// The hosts that it has proven to be by a client certificate: names of host sections.
+    pub certified: Vec<Arc<str>>,
+}
+
+impl Client {
+    /// In plain text, without any certificate, theirs or ours.
+    pub fn plain(address: IpAddr, local: IpAddr) -> Self {
+        Self { address, local, tls: Tls::Unavailable, certified: Vec::new() }
+    }
+}
+
+/// Whether a connection is protected by TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// No, and it cannot be: the relay has no certificate.
+    Unavailable,
+    /// No, though STARTTLS is offered.
+    Unused,
+    /// Yes.
+    Active,
 }
 
 /// What is known of a transaction between MAIL and the end of its content. Made by [`Rules::mail`].
@@ -65,6 +87,8 @@ pub struct Transaction {
     pub client: IpAddr,
     /// Our own address that it connected to: `postmaster@[this]` is ours.
     pub local: IpAddr,
+    /// How the connection is protected.
+    pub tls: Tls,
     /// The sender as MAIL named it.
     pub sender: ReversePath,
     /// The SIZE that MAIL declared (RFC 1870).

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use postern_wire::limits as wire;
 
 use super::limits::{Limits, looping, too_large, too_many_recipients};
-use super::{Client, ContentFacts, Decision, Domain, Parts, Party, Transaction};
+use super::{Client, ContentFacts, Decision, Domain, Parts, Party, Tls, Transaction};
 use crate::address::{ForwardPath, Mailbox, ReversePath};
 use crate::envelope::Origin;
 use crate::smtp::Reply;
@@ -53,11 +53,11 @@ impl Rules {
 
     /// MAIL: who is it, and by which right?
     pub fn mail(&self, client: &Client, sender: ReversePath, declared_size: Option<u64>) -> (Decision, Transaction) {
-        let Client { address, local } = client;
+        let Client { address, local, tls, certified } = client;
         let (client, local) = (address.to_canonical(), local.to_canonical());
-        let (party, policy, recipients) = (Party::Outsider, None, Vec::new());
-        let mut transaction = Transaction { client, local, sender, declared_size, party, policy, recipients };
-        let mut hosts: Vec<Arc<str>> = self.parts.sources.find(client).cloned().collect();
+        let (tls, party, policy, recipients) = (*tls, Party::Outsider, None, Vec::new());
+        let mut transaction = Transaction { client, local, tls, sender, declared_size, party, policy, recipients };
+        let mut hosts: Vec<Arc<str>> = self.parts.sources.find(client).chain(certified).cloned().collect();
         hosts.sort_unstable();
         hosts.dedup();
         let decision = if hosts.is_empty() { Decision::accept(None) } else { self.source(hosts, &mut transaction) };
@@ -184,6 +184,11 @@ impl Rules {
             Ok(inbound) => inbound,
             Err(reason) => return unresolved(domain, &what, reason),
         };
+        if inbound.tls_required
+            && let Some(refusal) = unprotected(domain, &what, transaction.tls)
+        {
+            return refusal;
+        }
         let Some(index) = self.policy_index.get(&inbound.policy).copied() else {
             return unresolved(domain, &what, &format!("FilterPolicy {} is missing", inbound.policy));
         };
@@ -326,6 +331,12 @@ impl Rules {
         policy.map_or(self.widest, |policy| self.parts.policies[policy].limits).message_size
     }
 
+    /// The RelayDomains whose mail must come over TLS.
+    pub fn tls_required(&self) -> impl Iterator<Item = &str> {
+        let required = |domain: &&Arc<Domain>| domain.inbound.as_ref().is_ok_and(|inbound| inbound.tls_required);
+        self.parts.domains.iter().filter(required).map(|domain| &*domain.name)
+    }
+
     fn find(&self, domain: &str) -> Option<&Domain> {
         self.parts.names.find(domain).map(|index| &*self.parts.domains[index])
     }
@@ -354,6 +365,20 @@ fn unresolved(domain: &Domain, what: &str, reason: &str) -> Decision {
     let text = format!("{what}: the settings for this domain are incomplete, try again later");
     let object = format!("RelayDomain/{}: {reason}", domain.name);
     Decision::refuse("unresolved", Reply::new(451, Enhanced(4, 3, 5), text), Some(object.into()))
+}
+
+/// The refusal of plain text to a domain that requires TLS. Known only at RCPT; the reply is that of RFC 3207, section 4.
+/// Without a certificate of ours the client cannot do better: it comes again, until there is one.
+fn unprotected(domain: &Domain, what: &str, tls: Tls) -> Option<Decision> {
+    let (rule, reply) = match tls {
+        Tls::Active => return None,
+        Tls::Unused => ("tls-required", Reply::new(530, Enhanced(5, 7, 0), "Must issue a STARTTLS command first")),
+        Tls::Unavailable => {
+            let text = format!("{what}: this domain needs TLS, which is not available now, try again later");
+            ("tls-unavailable", Reply::new(451, Enhanced(4, 3, 5), text))
+        }
+    };
+    Some(Decision::refuse(rule, reply, Some(field(domain, "spec.inboundTLS"))))
 }
 
 /// Whether the local part is one of these, in any case.

@@ -69,7 +69,7 @@ fn rules() -> Rules {
 }
 
 fn connected(client: &str) -> Client {
-    Client { address: client.parse().unwrap(), local: LOCAL.parse().unwrap() }
+    Client::plain(client.parse().unwrap(), LOCAL.parse().unwrap())
 }
 
 fn mail(rules: &Rules, client: &str, sender: &str, size: Option<u64>) -> (Decision, Transaction) {

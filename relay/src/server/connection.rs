@@ -8,15 +8,15 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::content::Chunks;
-use super::Server;
 use super::desk::Desk;
 use super::seats::Seat;
 use super::wire::{Buffers, Gone, Waited, Wire};
+use super::{Port, Server};
 use crate::metrics::{self, Why};
 use crate::shutdown::{Shutdown, Stage};
 use crate::smtp::line::{Framed, Framer};
 use crate::smtp::reply::Replies;
-use crate::smtp::session::{Closed, Input, Next, Session};
+use crate::smtp::session::{Answer, Closed, Input, Next, Question, Session};
 use crate::spool::Receipt;
 
 mod content;
@@ -27,15 +27,16 @@ const REPLIES_MAX: usize = 4 << 10;
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Connection {
-    server: Arc<Server>,
-    client: IpAddr,
-    seat: Seat,
+    pub(super) server: Arc<Server>,
+    pub(super) port: Arc<Port>,
+    pub(super) client: IpAddr,
+    pub(super) seat: Seat,
     shutdown: Shutdown,
-    wire: Wire,
+    pub(super) wire: Wire,
     session: Session<Receipt>,
     framer: Framer,
     replies: Replies,
-    desk: Desk,
+    pub(super) desk: Desk,
     /// Between two chunks of one content.
     chunks: Option<Box<Chunks>>,
     /// When the line that is awaited must be complete.
@@ -50,6 +51,7 @@ impl Connection {
         client: SocketAddr,
         seat: Seat,
         server: Arc<Server>,
+        port: Arc<Port>,
         buffers: Arc<Buffers>,
         shutdown: Shutdown,
     ) -> io::Result<Self> {
@@ -66,11 +68,12 @@ impl Connection {
             session: Session::new(Arc::clone(&server.hostname), server.session_limits()),
             framer: Framer::new(octets(server.limits.command_line), octets(server.limits.command_line_discard)),
             replies: Replies::default(),
-            desk: Desk::new(Arc::clone(&server), client, local),
+            desk: Desk::new(Arc::clone(&server), Arc::clone(&port), client, local),
             chunks: None,
             line_deadline: None,
             draining: false,
             server,
+            port,
         })
     }
 
@@ -88,16 +91,25 @@ impl Connection {
                 }
                 Err(Gone::Closed) => tracing::debug!(client = %self.client, "the client has closed the connection"),
                 Err(Gone::Deaf) => self.note_end(Closed::Timeout),
+                Err(Gone::Insecure) => {}
             }
         }
     }
 
     async fn talk(&mut self) -> Result<Closed, Gone> {
+        if self.port.implicit {
+            Box::pin(self.secure()).await?;
+            self.step(Input::TlsUp);
+        }
         let mut next = self.step(Input::Connected);
         loop {
             next = match next {
                 Next::Ask(serial, question) => {
-                    let answer = self.desk.answer(question).await;
+                    let ahead = question == Question::StartTls && !self.wire.octets().is_empty();
+                    let answer = match self.desk.answer(question).await {
+                        Answer::Yes if ahead => Answer::Ahead,
+                        answer => answer,
+                    };
                     self.step(Input::Answer(serial, answer))
                 }
                 Next::Body(framing) => {
@@ -117,7 +129,11 @@ impl Connection {
                     self.chunks = None;
                     Next::Read
                 }
-                Next::StartTls => return Ok(Closed::Fault),
+                Next::StartTls => {
+                    self.flush().await?;
+                    Box::pin(self.secure()).await?;
+                    self.step(Input::TlsUp)
+                }
                 Next::Read | Next::Unchanged => self.command().await?,
                 Next::Close(why) => return Ok(why),
             };

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Server;
+use super::proof::Proof;
+use super::{Port, Server};
 use crate::address::{ForwardPath, Mailbox};
 use crate::config::Config;
 use crate::envelope::{Dsn, Envelope, RecipientDsn};
-use crate::header::{self, Protocol, Trace};
+use crate::header::{self, Protection, Protocol, Trace};
 use crate::metrics::Rule;
-use crate::policy::{Client, ContentFacts, Decision, Transaction};
+use crate::policy::{Client, ContentFacts, Decision, Tls, Transaction};
 use crate::smtp::Reply;
 use crate::smtp::command::{Body, Mail, Rcpt};
 use crate::smtp::reply::Enhanced;
@@ -24,7 +25,10 @@ use crate::spool::{Draft, HEAD_MAX, Intake, Receipt, Refused};
 #[derive(Debug)]
 pub(super) struct Desk {
     server: Arc<Server>,
+    port: Arc<Port>,
     client: Client,
+    /// What TLS has shown, once it stands.
+    proof: Option<Box<Proof>>,
     open: Option<Box<Open>>,
 }
 
@@ -54,8 +58,18 @@ enum Content {
 }
 
 impl Desk {
-    pub(super) fn new(server: Arc<Server>, client: IpAddr, local: IpAddr) -> Self {
-        Self { server, client: Client { address: client, local }, open: None }
+    pub(super) fn new(server: Arc<Server>, port: Arc<Port>, client: IpAddr, local: IpAddr) -> Self {
+        Self { server, port, client: Client::plain(client, local), proof: None, open: None }
+    }
+
+    /// TLS stands.
+    pub(super) fn proven(&mut self, proof: Proof) {
+        self.client.tls = Tls::Active;
+        self.proof = Some(Box::new(proof));
+    }
+
+    fn protection(&self) -> Option<&Protection> {
+        self.proof.as_ref().map(|proof| &proof.protection)
     }
 
     /// Forgets the transaction, and removes what was written of its content.
@@ -71,8 +85,9 @@ impl Desk {
             }
             Question::Hello => {
                 let size_max = self.server.live.load().rules.message_size_max(None);
-                Answer::Offers(Offers { size_max, starttls: false, dsn: true })
+                Answer::Offers(Offers { size_max, starttls: self.port.can_secure(), dsn: true })
             }
+            Question::StartTls if self.port.can_secure() => Answer::Yes,
             Question::StartTls => Answer::No(Reply::new(502, Enhanced(5, 5, 1), "command not implemented")),
             Question::Sender(mail) => self.sender(mail),
             Question::Recipient(rcpt) => self.recipient(rcpt),
@@ -82,6 +97,7 @@ impl Desk {
 
     fn sender(&mut self, mail: Mail) -> Answer {
         let config = self.server.live.load_full();
+        self.identify(&config);
         let Mail { sender, size, body, utf8, ret, envid } = mail;
         let (decision, transaction) = config.rules.mail(&self.client, sender, size);
         if !decision.is_accepted() {
@@ -98,6 +114,15 @@ impl Desk {
         self.open =
             Some(Box::new(Open { config, transaction, body, utf8, dsn, content, size_max, object, ended: None }));
         Answer::Yes
+    }
+
+    /// Who the client is by these settings.
+    fn identify(&mut self, config: &Config) {
+        match &mut self.proof {
+            Some(proof) => self.client.certified = proof.hosts(&config.authorities),
+            None if self.port.can_secure() => self.client.tls = Tls::Unused,
+            None => self.client.tls = Tls::Unavailable,
+        }
     }
 
     fn recipient(&mut self, rcpt: Rcpt) -> Answer {
@@ -175,7 +200,8 @@ impl Desk {
         };
         self.server.metrics.server().decisions.get_or_create(&Rule { rule }).inc();
         let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
-        tracing::info!(client = %self.client.address, %from, to, decision = rule, "message refused");
+        let tls = self.proof.as_ref().map(|proof| tracing::field::display(&proof.protection));
+        tracing::info!(client = %self.client.address, tls, %from, to, decision = rule, "message refused");
         end
     }
 
@@ -218,7 +244,7 @@ impl Desk {
                 Some(Hello { extended: true, .. }) => Protocol::Esmtp,
                 _ => Protocol::Smtp,
             },
-            tls: None,
+            tls: self.protection(),
             id,
             recipient: match open.transaction.recipients.as_slice() {
                 [only] => Some(only),
@@ -253,7 +279,8 @@ impl Desk {
         }
         let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
         let object = open.object.as_deref().unwrap_or_default();
-        tracing::info!(queue_id = %receipt.id(), client = %self.client.address, %from, to, reply = "250 2.0.0", decision = "accepted",
+        let tls = self.protection().map(tracing::field::display);
+        tracing::info!(queue_id = %receipt.id(), client = %self.client.address, tls, %from, to, reply = "250 2.0.0", decision = "accepted",
             object, size, "message accepted");
     }
 
@@ -268,7 +295,8 @@ impl Desk {
             None => String::new(),
         };
         let object = decision.object.as_deref().unwrap_or_default();
-        tracing::info!(client = %self.client.address, from, to, %reply, decision = decision.rule, object, "refused");
+        let tls = self.protection().map(tracing::field::display);
+        tracing::info!(client = %self.client.address, tls, from, to, %reply, decision = decision.rule, object, "refused");
         Answer::No(reply.clone())
     }
 

@@ -9,14 +9,17 @@
 
 mod connection;
 mod desk;
+mod handshake;
 mod listener;
+mod prefixed;
+mod proof;
 mod seats;
 mod wire;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use listener::run;
+pub use listener::{Listener, run};
 
 use crate::config::Live;
 use crate::limits::Limits;
@@ -24,8 +27,9 @@ use crate::metrics::Metrics;
 use crate::queue_id::QueueId;
 use crate::smtp::session::{self, Stored};
 use crate::spool::{Receipt, Spool};
+use crate::tls::Acceptor;
 
-/// What all connections of one listener share.
+/// What all connections share.
 pub struct Server {
     /// What we call ourselves, in the greeting and in Received.
     pub hostname: Arc<str>,
@@ -42,6 +46,21 @@ pub struct Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("hostname", &self.hostname).finish_non_exhaustive()
+    }
+}
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+struct Port {
+    /// Absent: there are no certificates, and never will be.
+    acceptor: Option<Acceptor>,
+    /// TLS comes before anything else.
+    implicit: bool,
+}
+
+impl Port {
+    fn can_secure(&self) -> bool {
+        self.acceptor.as_ref().is_some_and(Acceptor::is_ready)
     }
 }
 

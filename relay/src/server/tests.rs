@@ -91,7 +91,8 @@ impl Rig {
             limits,
             metrics: metrics.clone(),
         };
-        let running = tokio::spawn(run(listener, server, shutdown));
+        let listener = Listener { socket: listener, acceptor: None, implicit: false };
+        let running = tokio::spawn(run(vec![listener], server, shutdown));
         Self { address, live, spool, arrivals, trigger, metrics, running, _folder: folder }
     }
 

@@ -1,7 +1,10 @@
 //! Mail addresses in lists → the key by which the relay looks a recipient up, and sender patterns.
 //!
 //! The relay parses addresses of the wire with a parser of its own (it imports nothing of ours, nor we of it); what is
-//! agreed is the key: local part in lower case without needless quotes, `@`, domain as lower-case A-labels.
+//! agreed is the key: local part in lower case, composed (Unicode's normalization form C), without needless quotes, `@`, domain
+//! as lower-case A-labels. Local parts outside ASCII are those of RFC 6531.
+
+use icu_normalizer::ComposingNormalizerBorrowed;
 
 use super::name::{NotAName, host_name};
 
@@ -13,8 +16,6 @@ const LOCAL_PART_MAX: usize = 64;
 pub(crate) enum NotAnAddress {
     #[error("is not of the form local-part@domain")]
     Form,
-    #[error("has characters outside ASCII before the `@`, which this relay does not take yet (RFC 6531)")]
-    NotAscii,
     #[error("has no valid local part before the `@` (RFC 5321, section 4.1.2; at most 64 octets)")]
     LocalPart,
     #[error("has a domain that {0}")]
@@ -40,14 +41,11 @@ pub(crate) fn sender_pattern(text: &str) -> Result<String, NotAnAddress> {
     if local.is_empty() || domain.is_empty() {
         return Err(NotAnAddress::Pattern);
     }
-    if !local.is_ascii() {
-        return Err(NotAnAddress::NotAscii);
-    }
-    let atoms = local.bytes().all(|b| is_atext(b) || b == b'.');
+    let atoms = local.chars().all(|c| is_atext(c) || c == '.');
     if !atoms || local.len() > LOCAL_PART_MAX {
         return Err(NotAnAddress::Pattern);
     }
-    Ok(format!("{}@{}", local.to_ascii_lowercase(), domain_pattern(domain)?))
+    Ok(format!("{}@{}", folded(local), domain_pattern(domain)?))
 }
 
 /// A domain in which `*` may stand anywhere; without one, and after a leading `*.`, Unicode is taken too.
@@ -64,17 +62,14 @@ fn domain_pattern(domain: &str) -> Result<String, NotAnAddress> {
 }
 
 fn local_part(text: &str) -> Result<String, NotAnAddress> {
-    if !text.is_ascii() {
-        return Err(NotAnAddress::NotAscii);
-    }
     if text.len() > LOCAL_PART_MAX {
         return Err(NotAnAddress::LocalPart);
     }
     if is_dot_string(text) {
-        return Ok(text.to_ascii_lowercase());
+        return Ok(folded(text));
     }
     let content = unquote(text).ok_or(NotAnAddress::LocalPart)?;
-    let lower = content.to_ascii_lowercase();
+    let lower = folded(&content);
     if is_dot_string(&lower) {
         return Ok(lower);
     }
@@ -93,7 +88,7 @@ fn unquote(text: &str) -> Option<String> {
             '\\' => chars.next()?,
             c => c,
         };
-        if !matches!(c, ' '..='~') {
+        if !matches!(c, ' '..='~') && !is_text_outside_ascii(c) {
             return None;
         }
         content.push(c);
@@ -102,12 +97,27 @@ fn unquote(text: &str) -> Option<String> {
 }
 
 fn is_dot_string(text: &str) -> bool {
-    !text.is_empty() && text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
+    !text.is_empty() && text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// `atext` of RFC 5322, section 3.2.3.
-fn is_atext(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
+/// `atext` of RFC 5322, section 3.2.3, and of RFC 6531, section 3.3.
+fn is_atext(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_text_outside_ascii(c)
+}
+
+/// Neither a control character nor a line end: U+0080 to U+009F, U+2028, U+2029.
+fn is_text_outside_ascii(c: char) -> bool {
+    !c.is_ascii() && !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Lower-case letter by letter, and composed: how the relay compares.
+fn folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let nfc = ComposingNormalizerBorrowed::new_nfc();
+    let lower: String = nfc.normalize(text).chars().flat_map(char::to_lowercase).collect();
+    nfc.normalize(&lower).into_owned()
 }
 
 #[cfg(test)]
@@ -130,6 +140,10 @@ mod tests {
             ("\"a@b\"@example.com", "\"a@b\"@example.com"),
             ("\"a\\\"b\"@example.com", "\"a\\\"b\"@example.com"),
             ("o'brien+news@example.com", "o'brien+news@example.com"),
+            ("Émile@example.com", "émile@example.com"),
+            ("E\u{301}mile@example.com", "émile@example.com"),
+            ("\"émile\"@bücher.example", "émile@xn--bcher-kva.example"),
+            ("用户@example.com", "用户@example.com"),
         ] {
             assert_eq!(key(text).as_deref(), Ok(want), "{text}");
         }
@@ -142,7 +156,8 @@ mod tests {
             ("anna", NotAnAddress::Form),
             ("@example.com", NotAnAddress::Form),
             ("anna@", NotAnAddress::Form),
-            ("änna@example.com", NotAnAddress::NotAscii),
+            ("änn\u{85}a@example.com", NotAnAddress::LocalPart),
+            ("änn\u{2028}a@example.com", NotAnAddress::LocalPart),
             ("an na@example.com", NotAnAddress::LocalPart),
             (".anna@example.com", NotAnAddress::LocalPart),
             ("an..na@example.com", NotAnAddress::LocalPart),
@@ -165,6 +180,7 @@ mod tests {
             ("Bounce-*@*", "bounce-*@*"),
             ("*@*.bücher.example", "*@*.xn--bcher-kva.example"),
             ("*@spam*.example", "*@spam*.example"),
+            ("É*@spam.example", "é*@spam.example"),
         ] {
             assert_eq!(sender_pattern(text).as_deref(), Ok(want), "{text}");
         }

@@ -9,6 +9,7 @@ mod hop;
 mod hostile;
 mod limits;
 mod login;
+mod peers;
 mod post;
 mod postfix;
 mod queue;

@@ -104,6 +104,7 @@ pub(super) struct HostPart {
 pub(super) struct PolicyPart {
     pub(super) policy: Arc<policy::Policy>,
     pub(super) blocked_clients: Ranges,
+    pub(super) blocked_names: Vec<wire::HostName>,
 }
 
 /// Names the object in every error about it.
@@ -135,6 +136,15 @@ impl Object<'_> {
                 Ok((read(range)?, except.iter().map(read).collect::<Result<_, _>>()?))
             })
             .collect()
+    }
+
+    fn names(&self, field: &'static str, names: &[wire::HostName]) -> Result<Vec<wire::HostName>, Invalid> {
+        for wire::HostName::A(name) | wire::HostName::Mx(name) in names {
+            if !name.parse::<DomainName>().is_ok_and(|read| read.as_str() == name && !read.is_literal()) {
+                return Err(self.wrong(field, format!("{name:?} is not a lower-case DNS name")));
+            }
+        }
+        Ok(names.to_vec())
     }
 }
 
@@ -286,7 +296,7 @@ pub(super) fn host(section: &Section<wire::Host>, secrets: &Secrets, shared: &Sh
         lifetime,
         null_sender_lifetime,
         warn_after,
-        source_names: source_names.clone(),
+        source_names: object.names("sources", source_names)?,
         suspend: *suspend,
     };
     let fault = tls_fault.or(auth_fault).or(certificate_fault);
@@ -387,7 +397,8 @@ pub(super) fn policy(section: &Section<wire::Policy>) -> Result<PolicyPart, Inva
     };
     let patterns = |patterns: &[String]| Patterns::new(patterns.iter().map(String::as_str));
     let senders = Senders { blocked: patterns(blocked), allowed: patterns(allowed) };
-    let blocked_names = blocked_names.clone();
-    let policy = Arc::new(policy::Policy { name: name.as_str().into(), limits, blocked_names, senders });
-    Ok(PolicyPart { policy, blocked_clients: object.ranges("blockedClients", blocked_clients)? })
+    let policy = Arc::new(policy::Policy { name: name.as_str().into(), limits, senders });
+    let blocked_clients = object.ranges("blockedClients", blocked_clients)?;
+    let blocked_names = object.names("blockedClients", blocked_names)?;
+    Ok(PolicyPart { policy, blocked_clients, blocked_names })
 }

@@ -1,7 +1,9 @@
 //! What the resolver makes of answers, honest and hostile: rows J4, J5 and J6, and what is remembered.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use postern_relay::dns::{Answer, Exchange, Failure, Lookup as _, Resolver};
 use postern_relay::limits::Limits;
@@ -49,12 +51,10 @@ impl Asker {
         self.addresses(name).unwrap().records.iter().map(ToString::to_string).collect()
     }
 
-    /// Fails for the moment, well before anything else gives up, and lives to give an innocent answer.
+    /// Fails for the moment.
     fn fails_for_now(&self, domain: &str) -> String {
-        let begun = Instant::now();
         let failure = self.exchanges(domain).expect_err(domain);
         let Failure::Temporary(text) = failure else { panic!("{domain}: {failure:?}") };
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         text
     }
 }
@@ -121,7 +121,10 @@ fn j6_a_no_without_a_zone_is_not_believed() {
 /// J4: aliases that lead in a circle, within one answer and across answers, and without end.
 #[test]
 fn j4_aliases_without_end_fail_for_now() {
-    let circle = Asker::of(liar::start(|asked| {
+    let questions = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&questions);
+    let circle = Asker::of(liar::start(move |asked| {
+        counted.fetch_add(1, Ordering::SeqCst);
         let next = if asked.name() == "a.test" { "b.test" } else { "a.test" };
         vec![asked.answer(&[(CNAME, name(next))])]
     }));
@@ -132,11 +135,15 @@ fn j4_aliases_without_end_fail_for_now() {
         vec![[asked.head(0x8180, 2, 0), records].concat()]
     }));
     inside.fails_for_now("a.test");
-    let endless = Asker::of(liar::start(|asked| {
+    let counted = Arc::clone(&questions);
+    let endless = Asker::of(liar::start(move |asked| {
+        counted.fetch_add(1, Ordering::SeqCst);
         let number: u32 = asked.name().trim_end_matches(".test").trim_start_matches('n').parse().unwrap();
         vec![asked.answer(&[(CNAME, name(&format!("n{}.test", number + 1)))])]
     }));
     endless.fails_for_now("n0.test");
+    // Whoever leads us in circles does not keep us busy.
+    assert!(questions.load(Ordering::SeqCst) < 100, "{questions:?} questions");
     let long = Asker::of(liar::start(|asked| {
         let link =
             |number: u32| record(&name(&format!("n{number}.test")), CNAME, 60, &name(&format!("n{}.test", number + 1)));

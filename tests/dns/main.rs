@@ -3,5 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
 mod answers;
+mod exchangers;
 mod liar;
+mod office;
+mod sources;
 mod zones;

@@ -8,8 +8,9 @@ use postern_wire::status::Object;
 use postern_wire::{Digest, snapshot};
 
 use super::authorities::Authorities;
+use super::invalid::Invalid;
 use super::secrets::{Secrets, secrets_of_host};
-use super::section::{self, DomainPart, HostPart, Invalid, PolicyPart};
+use super::section::{self, DomainPart, HostPart, PolicyPart};
 use super::tls::Shared;
 use super::{Config, Fault};
 use crate::policy::client::Networks;

@@ -6,6 +6,7 @@
 
 mod authorities;
 mod build;
+mod invalid;
 mod secrets;
 mod section;
 mod tls;
@@ -26,9 +27,9 @@ use crate::policy::resolved::Resolved;
 use crate::route::{Route, Routes};
 pub use authorities::Authorities;
 pub use build::build;
+pub use invalid::Invalid;
 pub(crate) use secrets::read_file;
 pub use secrets::{Secrets, Unreadable, secret_files};
-pub use section::Invalid;
 
 /// The settings in force, for whoever asks at each transaction or attempt and keeps the answer for as long.
 pub type Live = Arc<ArcSwap<Config>>;

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod names;
 mod parts;
 pub mod recipient;
+mod refusals;
 pub mod resolved;
 mod rules;
 pub mod sender;

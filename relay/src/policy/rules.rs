@@ -8,8 +8,9 @@ use postern_wire::limits as wire;
 use postern_wire::snapshot::HostName;
 
 use super::limits::{Limits, looping, too_large, too_many_recipients};
+use super::refusals::{field, not_for_good, some, unprotected, unresolved};
 use super::resolved::Resolved;
-use super::{Client, ContentFacts, Decision, Domain, Parts, Party, Tls, Transaction};
+use super::{Client, ContentFacts, Decision, Domain, Parts, Party, Transaction};
 use crate::address::{ForwardPath, Mailbox, ReversePath};
 use crate::envelope::Origin;
 use crate::smtp::Reply;
@@ -74,8 +75,7 @@ impl Rules {
         let mut transaction =
             Transaction { client, local, tls, sender, declared_size, party, policy, recipients, unknown_name };
         let named = resolved.sources(client).iter().filter_map(|name| self.parts.source_names.get(name)).flatten();
-        let mut hosts: Vec<Arc<str>> =
-            self.parts.sources.find(client).chain(named).chain(certified).cloned().collect();
+        let mut hosts: Vec<Arc<str>> = self.parts.sources.find(client).chain(named).chain(certified).cloned().collect();
         hosts.sort_unstable();
         hosts.dedup();
         let decision = if hosts.is_empty() { Decision::accept(None) } else { self.source(hosts, &mut transaction) };
@@ -368,53 +368,6 @@ impl Rules {
 
     fn limit_object(&self, policy: Option<usize>, field: &str) -> Option<Arc<str>> {
         policy.map(|policy| format!("FilterPolicy/{} spec.limits.{field}", self.parts.policies[policy].name).into())
-    }
-}
-
-/// The first of these names, and how many there are besides: a reply has one line.
-fn some(names: &[Arc<str>]) -> String {
-    match names {
-        [] => String::new(),
-        [name] => name.to_string(),
-        [name, others @ ..] => format!("{name} (or {} others)", others.len()),
-    }
-}
-
-/// `RelayDomain/contoso spec.recipients`
-fn field(domain: &Domain, field: &str) -> Arc<str> {
-    format!("RelayDomain/{} {field}", domain.name).into()
-}
-
-/// The settings of this domain are incomplete: the client comes again, the log says what is missing.
-fn unresolved(domain: &Domain, what: &str, reason: &str) -> Decision {
-    let text = format!("{what}: the settings for this domain are incomplete, try again later");
-    let object = format!("RelayDomain/{}: {reason}", domain.name);
-    Decision::refuse("unresolved", Reply::new(451, Enhanced(4, 3, 5), text), Some(object.into()))
-}
-
-/// The refusal of plain text to a domain that requires TLS. Known only at RCPT; the reply is that of RFC 3207, section 4.
-/// Without a certificate of ours the client cannot do better: it comes again, until there is one.
-fn unprotected(domain: &Domain, what: &str, tls: Tls) -> Option<Decision> {
-    let (rule, reply) = match tls {
-        Tls::Active => return None,
-        Tls::Unused => ("tls-required", Reply::new(530, Enhanced(5, 7, 0), "Must issue a STARTTLS command first")),
-        Tls::Unavailable => {
-            let text = format!("{what}: this domain needs TLS, which is not available now, try again later");
-            ("tls-unavailable", Reply::new(451, Enhanced(4, 3, 5), text))
-        }
-    };
-    Some(Decision::refuse(rule, reply, Some(field(domain, "spec.inboundTLS"))))
-}
-
-/// What is refused because of who the client is, or is not, is refused only for now while that is not known.
-fn not_for_good(decision: Decision, transaction: &Transaction) -> Decision {
-    const BY_PARTY: &[&str] = &["relaying-denied", "not-our-sender", "blocked-sender", "too-large"];
-    match &transaction.unknown_name {
-        Some(name) if BY_PARTY.contains(&decision.rule) => {
-            let text = "it is not known yet who may relay here, try again later";
-            Decision::refuse("unknown-source", Reply::new(451, Enhanced(4, 4, 3), text), Some(name.clone()))
-        }
-        _ => decision,
     }
 }
 

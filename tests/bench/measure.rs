@@ -1,27 +1,30 @@
-//! One run: start, warm up, load, wait for the sink, stop.
+//! One run of one scenario: start, warm up, load, wait for the sink, stop.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use postern_tests::clock::now;
+use postern_tests::loopback;
 use postern_tests::postfix::{Load, SmtpSink};
 use serde::Serialize;
 
-use crate::server::{DOMAIN, Kind, Server};
+use crate::bridge::{Adds, Bridges, Identity};
+use crate::scenario::{Scenario, Shape};
+use crate::server::{Kind, Server, Task};
 
 /// Longer than any relay should need for a run.
-const DELIVERED_WITHIN: Duration = Duration::from_secs(600);
+const DELIVERED_WITHIN: Duration = Duration::from_secs(1200);
 /// Between two looks at the memory: a look is not free.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-pub(crate) struct Plan<'a> {
-    pub(crate) messages: u32,
-    pub(crate) octets: u32,
-    pub(crate) sessions: u32,
+/// Where the queues lie, and what is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bench<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) relay: &'a Path,
 }
@@ -47,44 +50,152 @@ impl fmt::Display for Run {
     }
 }
 
-pub(crate) fn measure(kind: Kind, plan: &Plan<'_>) -> Result<Run> {
-    let logs = tempfile::tempdir_in(plan.folder)?;
-    let sink = SmtpSink::start(&logs.path().join("sink.log"))?;
-    let server = Server::start(kind, plan.folder, plan.relay, sink.address())?;
-    let recipient = format!("someone@{DOMAIN}");
-    let load = |messages| Load {
-        sender: "sender@elsewhere.test",
-        recipient: &recipient,
-        sessions: plan.sessions,
-        messages,
-        octets: plan.octets,
-    };
+/// The relay between its peers.
+struct Stage {
+    server: Server,
+    sink: SmtpSink,
+    routes: Vec<(String, SocketAddr)>,
+    /// Where smtp-source is to send: the relay, or the bridge before it.
+    entry: SocketAddr,
+    _bridges: Bridges,
+    _logs: tempfile::TempDir,
+}
 
-    // Processes started, connections open, code and tables in memory.
-    let warm_up = plan.sessions * 2;
-    load(warm_up).send(server.address())?;
-    sink.wait_for(warm_up.into(), DELIVERED_WITHIN).context("warming up")?;
+impl Stage {
+    fn set(kind: Kind, scenario: &Scenario, bench: &Bench<'_>) -> Result<Self> {
+        let logs = tempfile::tempdir_in(bench.folder)?;
+        let sink = SmtpSink::start(&logs.path().join("sink.log"))?;
+        let bridges = Bridges::new()?;
+        let identity = if scenario.tls { Some(Identity::new()?) } else { None };
+        let routes = routes(scenario, &sink, &bridges, identity.as_ref())?;
+        let held = matches!(scenario.shape, Shape::Backlog(_));
+        let Bench { folder, relay } = *bench;
+        let server = Server::start(kind, &Task { folder, relay, routes: &routes, tls: identity.as_ref(), held })?;
+        let entry = match identity {
+            None => server.address(),
+            Some(identity) => {
+                let entry = loopback::address();
+                bridges.stand(entry, server.address(), Adds::Tls(identity))?;
+                entry
+            }
+        };
+        Ok(Self { server, sink, routes, entry, _bridges: bridges, _logs: logs })
+    }
+
+    /// Gives it so many messages in all, and returns when the last one is acknowledged.
+    fn load(&self, scenario: &Scenario, messages: u32) -> Result<()> {
+        let share = self.routes.len();
+        let (sessions, messages) = (scenario.sessions.div_ceil(count(share)), messages.div_ceil(count(share)));
+        thread::scope(|scope| {
+            let send = |domain: &str| {
+                let recipient = format!("someone@{domain}");
+                let (sender, octets) = ("sender@elsewhere.test", scenario.octets);
+                Load { sender, recipient: &recipient, recipients: scenario.recipients, sessions, messages, octets }
+                    .send(self.entry)
+            };
+            let sources: Vec<_> = self.routes.iter().map(|(domain, _)| scope.spawn(move || send(domain))).collect();
+            sources.into_iter().try_for_each(|source| source.join().map_err(|_| anyhow!("a source panicked"))?)
+        })
+    }
+}
+
+fn count(items: usize) -> u32 {
+    u32::try_from(items).unwrap_or(u32::MAX)
+}
+
+/// A domain for each destination, and where it leads: to the sink, across a bridge where something stands between.
+fn routes(
+    scenario: &Scenario,
+    sink: &SmtpSink,
+    bridges: &Bridges,
+    identity: Option<&Identity>,
+) -> Result<Vec<(String, SocketAddr)>> {
+    let destinations = scenario.destinations();
+    let mut routes = Vec::new();
+    for number in 1..=destinations {
+        let address = match (&scenario.shape, identity) {
+            (Shape::OneDead(_), _) => {
+                let address = loopback::address();
+                match number == destinations {
+                    true => bridges.silence(address)?,
+                    false => bridges.stand(address, sink.address(), Adds::Nothing)?,
+                }
+                address
+            }
+            (_, Some(identity)) => {
+                let address = loopback::address();
+                bridges.stand(address, sink.address(), Adds::Plain(identity.clone()))?;
+                address
+            }
+            (_, None) if !scenario.latency.is_zero() => {
+                let address = loopback::address();
+                bridges.stand(address, sink.address(), Adds::Latency(scenario.latency))?;
+                address
+            }
+            _ => sink.address(),
+        };
+        routes.push((format!("d{number}.bench.test"), address));
+    }
+    Ok(routes)
+}
+
+pub(crate) fn measure(kind: Kind, scenario: &Scenario, bench: &Bench<'_>) -> Result<Run> {
+    let mut stage = Stage::set(kind, scenario, bench)?;
+    // Processes started, connections open, code and tables in memory; or the queue that waits.
+    let waiting = match scenario.shape {
+        Shape::Through => scenario.sessions * 2,
+        Shape::Backlog(queued) => queued,
+        Shape::OneDead(_) => 0,
+    };
+    let before = if waiting > 0 {
+        stage.load(scenario, waiting)?;
+        match scenario.shape {
+            Shape::Backlog(_) => 0,
+            _ => {
+                stage.sink.wait_for(waiting.into(), DELIVERED_WITHIN).context("warming up")?;
+                waiting
+            }
+        }
+    } else {
+        0
+    };
     rustix::fs::sync();
 
-    let cpu_before = server.cpu()?;
+    let cpu_before = stage.server.cpu()?;
     let begun = now();
-    let (accepted, memory) = watching_memory(&server, || -> Result<Duration> {
-        load(plan.messages).send(server.address())?;
+    if let Shape::Backlog(_) = scenario.shape {
+        let routes = stage.routes.clone();
+        stage.server.release(&routes)?;
+    }
+    let (accepted, memory) = watching_memory(&stage.server, || -> Result<Duration> {
+        stage.load(scenario, scenario.messages)?;
         let accepted = begun.elapsed();
-        sink.wait_for((warm_up + plan.messages).into(), DELIVERED_WITHIN)?;
+        stage.sink.wait_for((before + scenario.delivered()).into(), DELIVERED_WITHIN)?;
         Ok(accepted)
     });
     let (accepted, delivered) = (accepted?, begun.elapsed());
-    let cpu = server.cpu()?.saturating_sub(cpu_before);
-    server.stop()?;
+    let cpu = stage.server.cpu()?.saturating_sub(cpu_before);
+    stage.server.stop()?;
 
-    let messages = f64::from(plan.messages);
+    let (messages, all) = (f64::from(scenario.messages), f64::from(scenario.delivered()));
     Ok(Run {
         accepted_per_second: messages / accepted.as_secs_f64(),
-        delivered_per_second: messages / delivered.as_secs_f64(),
+        delivered_per_second: all / delivered.as_secs_f64(),
         memory_mebibytes: memory / f64::from(1 << 20),
-        cpu_microseconds_per_message: cpu.as_secs_f64() * 1e6 / messages,
+        cpu_microseconds_per_message: cpu.as_secs_f64() * 1e6 / all,
     })
+}
+
+/// smtp-source straight into smtp-sink: messages a second.
+pub(crate) fn peers(sessions: u32, messages: u32, bench: &Bench<'_>) -> Result<f64> {
+    let logs = tempfile::tempdir_in(bench.folder)?;
+    let sink = SmtpSink::start(&logs.path().join("sink.log"))?;
+    let (sender, recipient) = ("sender@elsewhere.test", "someone@bench.test");
+    let load = Load { sender, recipient, recipients: 1, sessions, messages, octets: 4 << 10 };
+    let begun = now();
+    load.send(sink.address())?;
+    sink.wait_for(messages.into(), DELIVERED_WITHIN)?;
+    Ok(f64::from(messages) / begun.elapsed().as_secs_f64())
 }
 
 /// Does it, and looks at the server's memory meanwhile and at the end: the most that was seen, in octets.
@@ -117,19 +228,36 @@ fn watching_memory<T>(server: &Server, work: impl FnOnce() -> T) -> (T, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Family;
 
     /// Without the release build, to see that the benchmark still works: its numbers mean nothing.
-    fn delivers_two_hundred(kind: Kind) {
+    fn works(kind: Kind, family: Family, messages: u32) {
         let relay = postern_tests::program::own("postern-relay").unwrap();
-        let folder = Path::new("/var/tmp");
-        let run = measure(kind, &Plan { messages: 200, octets: 4096, sessions: 20, folder, relay: &relay }).unwrap();
-        assert!(run.accepted_per_second >= run.delivered_per_second, "{run}");
+        let bench = Bench { folder: Path::new("/var/tmp"), relay: &relay };
+        let scenario = family.scenarios(messages, 200).swap_remove(0);
+        let run = measure(kind, &scenario, &bench).unwrap();
+        assert!(run.delivered_per_second > 0.0, "{run}");
         assert!(run.memory_mebibytes > 1.0 && run.cpu_microseconds_per_message > 1.0, "{run}");
     }
 
     #[test]
     fn both_take_and_deliver_all() {
-        delivers_two_hundred(Kind::Postern);
-        delivers_two_hundred(Kind::Postfix);
+        for kind in Kind::BOTH {
+            works(kind, Family::Recipients, 200);
+        }
+    }
+
+    #[test]
+    fn both_work_off_what_waited() {
+        for kind in Kind::BOTH {
+            works(kind, Family::Backlog, 200);
+        }
+    }
+
+    #[test]
+    fn both_speak_tls_on_both_sides() {
+        for kind in Kind::BOTH {
+            works(kind, Family::Tls, 100);
+        }
     }
 }

@@ -4,15 +4,39 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::alone::{Idle, Swap};
 use crate::measure::Run;
 
-/// All rounds with one number of sessions.
+/// All that one call showed.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    /// What kind of disk both queues were on.
+    pub(crate) disk: String,
+    pub(crate) rounds: u32,
+    pub(crate) comparisons: Vec<Comparison>,
+    /// smtp-source straight into smtp-sink: sessions, and messages a second.
+    pub(crate) peers: Vec<(u32, f64)>,
+    pub(crate) idle: Option<Idle>,
+    pub(crate) swap: Option<Swap>,
+}
+
+/// All rounds of one scenario.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Comparison {
-    pub(crate) sessions: u32,
+    pub(crate) name: String,
+    pub(crate) title: String,
     pub(crate) messages: u32,
     pub(crate) postern: Vec<Run>,
     pub(crate) postfix: Vec<Run>,
+}
+
+impl Comparison {
+    /// The medians of Postern and of Postfix.
+    pub(crate) fn medians(&self) -> (Run, Run) {
+        (medians(&self.postern), medians(&self.postfix))
+    }
 }
 
 fn median(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
@@ -34,19 +58,23 @@ fn medians(runs: &[Run]) -> Run {
     }
 }
 
-/// Two rows and their ratio for each number of sessions.
-pub(crate) fn table(comparisons: &[Comparison]) -> String {
-    let mut table = format!(
-        "{:>8}  {:<8} {:>12} {:>12} {:>12} {:>16}\n",
-        "sessions", "", "accepted/s", "delivered/s", "memory MiB", "CPU µs/message"
-    );
-    for Comparison { sessions, messages: _, postern, postfix } in comparisons {
-        let (postern, postfix) = (medians(postern), medians(postfix));
+/// Two rows and their ratio for each scenario, then what was measured without a peer.
+pub(crate) fn table(report: &Report) -> String {
+    let mut table = String::new();
+    if !report.comparisons.is_empty() {
+        table = format!(
+            "{:<8} {:>12} {:>12} {:>12} {:>16}\n",
+            "", "accepted/s", "delivered/s", "memory MiB", "CPU µs/message"
+        );
+    }
+    for comparison in &report.comparisons {
+        let (postern, postfix) = comparison.medians();
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "\n{}: {}", comparison.name, comparison.title);
         for (name, run) in [("Postern", postern), ("Postfix", postfix)] {
-            // Writing to a String cannot fail.
             let _ = writeln!(
                 table,
-                "{sessions:>8}  {name:<8} {:>12.0} {:>12.0} {:>12.1} {:>16.0}",
+                "{name:<8} {:>12.0} {:>12.0} {:>12.1} {:>16.0}",
                 run.accepted_per_second,
                 run.delivered_per_second,
                 run.memory_mebibytes,
@@ -55,14 +83,19 @@ pub(crate) fn table(comparisons: &[Comparison]) -> String {
         }
         let _ = writeln!(
             table,
-            "{:>8}  {:<8} {:>12} {:>12} {:>12} {:>16}\n",
-            "",
+            "{:<8} {:>12} {:>12} {:>12} {:>16}",
             "ratio",
             ratio(postern.accepted_per_second, postfix.accepted_per_second),
             ratio(postern.delivered_per_second, postfix.delivered_per_second),
             ratio(postern.memory_mebibytes, postfix.memory_mebibytes),
             ratio(postern.cpu_microseconds_per_message, postfix.cpu_microseconds_per_message)
         );
+    }
+    for (sessions, rate) in &report.peers {
+        let _ = writeln!(table, "\nsmtp-source straight into smtp-sink, {sessions} sessions: {rate:.0} messages/s");
+    }
+    for text in [report.idle.as_ref().map(ToString::to_string), report.swap.as_ref().map(ToString::to_string)] {
+        table.extend(text.map(|text| format!("\n{text}\n")));
     }
     table
 }
@@ -72,7 +105,7 @@ fn ratio(postern: f64, postfix: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn run(value: f64) -> Run {
@@ -84,18 +117,24 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_table_shows_medians_and_ratios() {
-        let comparison = Comparison {
-            sessions: 20,
+    pub(crate) fn comparison() -> Comparison {
+        Comparison {
+            name: "small-20".to_owned(),
+            title: "4 KiB, 20 sessions".to_owned(),
             messages: 10,
             postern: vec![run(100.0), run(3000.0), run(200.0)],
             postfix: vec![run(10.0), run(70.0)],
-        };
-        let table = table(&[comparison]);
+        }
+    }
+
+    #[test]
+    fn the_table_shows_medians_and_ratios() {
+        let report = Report { comparisons: vec![comparison()], peers: vec![(20, 11_000.0)], ..Report::default() };
+        let table = table(&report);
         let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[1][..4], ["20", "Postern", "200", "100"]);
-        assert_eq!(rows[2][..4], ["20", "Postfix", "40", "20"]);
-        assert!(table.contains("5.00×") && table.contains("1.00×"), "{table}");
+        assert_eq!(rows[2].join(" "), "small-20: 4 KiB, 20 sessions");
+        assert_eq!(rows[3][..3], ["Postern", "200", "100"]);
+        assert_eq!(rows[4][..3], ["Postfix", "40", "20"]);
+        assert!(table.contains("5.00×") && table.contains("1.00×") && table.contains("11000 messages/s"), "{table}");
     }
 }

@@ -52,6 +52,11 @@ impl SmtpSink {
         Ok(Self { address, program })
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -82,6 +87,8 @@ pub struct Load<'a> {
     pub sender: &'a str,
     /// `RCPT TO`.
     pub recipient: &'a str,
+    /// Recipients of each message; with more than one a number stands before `recipient`.
+    pub recipients: u32,
     /// Connections at a time.
     pub sessions: u32,
     /// Messages in all.
@@ -96,7 +103,7 @@ impl Load<'_> {
     /// # Errors
     /// When any of them is refused.
     pub fn send(&self, server: SocketAddr) -> Result<()> {
-        let numbers = [("-s", self.sessions), ("-m", self.messages), ("-l", self.octets)];
+        let numbers = [("-s", self.sessions), ("-m", self.messages), ("-l", self.octets), ("-r", self.recipients)];
         let mut command = Command::new(SOURCE);
         // -d keeps each session for all of its messages.
         command.args(["-d", "-f", self.sender, "-t", self.recipient]);
@@ -118,7 +125,8 @@ mod tests {
     fn all_that_the_source_sends_is_counted_by_the_sink() {
         let folder = tempfile::tempdir().unwrap();
         let sink = SmtpSink::start(&folder.path().join("sink.log")).unwrap();
-        let load = Load { sender: "a@a.test", recipient: "b@b.test", sessions: 3, messages: 30, octets: 4096 };
+        let load =
+            Load { sender: "a@a.test", recipient: "b@b.test", recipients: 1, sessions: 3, messages: 30, octets: 4096 };
         load.send(sink.address()).unwrap();
         sink.wait_for(30, Duration::from_secs(5)).unwrap();
         assert_eq!(sink.count(), 30);

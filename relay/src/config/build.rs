@@ -1,6 +1,6 @@
 //! Snapshot → Config: whole or not at all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use postern_wire::snapshot::{Section, Snapshot};
@@ -8,9 +8,8 @@ use postern_wire::status::Object;
 use postern_wire::{Digest, snapshot};
 
 use super::authorities::Authorities;
-use super::invalid::Invalid;
 use super::secrets::{Secrets, secrets_of_host};
-use super::section::{self, DomainPart, HostPart, PolicyPart};
+use super::section::{self, DomainPart, HostPart, Invalid, PolicyPart};
 use super::tls::Shared;
 use super::{Config, Fault};
 use crate::policy::client::Networks;
@@ -49,6 +48,19 @@ impl<T> Clone for Compiled<T> {
 /// [`Invalid`], when it contradicts itself or the limits: nothing of it is in force then.
 pub fn build(snapshot: Snapshot, secrets: &Secrets, old: Option<&Config>) -> Result<(Config, Vec<Fault>), Invalid> {
     let digest = Digest::of(&snapshot);
+    build_known(digest, snapshot, secrets, old)
+}
+
+/// The same for a Snapshot whose digest was computed already.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_known(
+    digest: Digest,
+    snapshot: Snapshot,
+    secrets: &Secrets,
+    old: Option<&Config>,
+) -> Result<(Config, Vec<Fault>), Invalid> {
     let Snapshot { schema: _, domains, hosts, policies } = snapshot;
     let old_authorities = old.map(|config| &config.authorities);
     let old = old.map(|config| &config.sections);
@@ -183,26 +195,19 @@ fn assemble(
     })?;
     let names = Arc::new(names);
     let (mut sources, mut blocked_clients) = (Networks::default(), Networks::default());
-    let (mut source_names, mut blocked_names) = (HashMap::<_, Vec<_>>::new(), HashSet::new());
     for part in sections.hosts.values().map(|compiled| &compiled.part) {
         for (range, except) in &part.sources {
             sources.insert(*range, except, part.host.name.clone());
-        }
-        for name in &part.host.source_names {
-            source_names.entry(name.clone()).or_default().push(part.host.name.clone());
         }
     }
     for part in sections.policies.values().map(|compiled| &compiled.part) {
         for (range, except) in &part.blocked_clients {
             blocked_clients.insert(*range, except, ());
         }
-        blocked_names.extend(part.blocked_names.iter().cloned());
     }
     let rules = Arc::new(Rules::new(Parts {
         blocked_clients,
-        blocked_names,
         sources,
-        source_names,
         names: names.clone(),
         domains: domain_parts.iter().map(|part| part.rules.clone()).collect(),
         policies: policies.iter().map(|one| sections.policies[&one.name].part.policy.clone()).collect(),

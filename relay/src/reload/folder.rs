@@ -136,7 +136,8 @@ impl Folder {
         if self.in_force.as_ref() == Some(&content) {
             return Ok(None);
         }
-        let built = config::build(file.snapshot, &secrets, old).map_err(|error| in_folder(&error))?;
+        let built =
+            config::build_known(file.digest, file.snapshot, &secrets, old).map_err(|error| in_folder(&error))?;
         self.in_force = Some(content);
         Ok(Some(built))
     }

@@ -10,6 +10,8 @@ mod claim;
 mod committer;
 mod content;
 mod disk;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod index;
 mod intake;
 mod job;

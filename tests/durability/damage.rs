@@ -34,6 +34,13 @@ fn killed() -> (Relay, Sink, Acknowledged) {
     (relay, sink, acknowledged)
 }
 
+/// Damaged pieces that the relay counts.
+fn corrupt(relay: &Relay) -> u64 {
+    let (_, metrics) = relay.get("/metrics").unwrap();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("postern_relay_spool_corrupt_records "));
+    counted.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{metrics}"))
+}
+
 /// The segment that holds this text, and its octets.
 fn segment_with(relay: &Relay, text: &str) -> (PathBuf, Vec<u8>) {
     let entries = fs::read_dir(relay.spool().join("segments")).unwrap();
@@ -86,6 +93,24 @@ fn a_torn_record_and_garbage_behind_the_log_cost_nothing() {
 }
 
 #[test]
+fn a_segment_that_was_cut_off_loses_its_end_only() {
+    let (mut relay, sink, acknowledged) = killed();
+    let (path, octets) = segment_with(&relay, "X-Marker: 30\r\n");
+    // In the middle of the message, which is the first that is lost.
+    let cut = find(&octets, "X-Marker: 30\r\n").unwrap() + 100;
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(cut as u64).unwrap();
+
+    relay.start_again().unwrap();
+    sink.wait_for_mails(30, DELIVERED_WITHIN).unwrap();
+    let arrived = arrived(&sink.mails(), expected).unwrap();
+    assert_eq!(lost(&acknowledged, &arrived), (30..MESSAGES).collect::<Vec<_>>());
+    assert!(relay.log().contains("was cut off"), "{}", relay.log());
+    assert_eq!(corrupt(&relay), 1);
+    let mut client = relay.client().unwrap();
+    send(&mut client, MESSAGES, &expected(MESSAGES)).unwrap();
+}
+
+#[test]
 fn a_damaged_record_is_set_aside_and_all_others_are_delivered() {
     let (mut relay, sink, acknowledged) = killed();
     let (path, mut octets) = segment_with(&relay, "X-Marker: 20\r\n");
@@ -99,7 +124,5 @@ fn a_damaged_record_is_set_aside_and_all_others_are_delivered() {
     assert_eq!(lost(&acknowledged, &arrived), [20], "a damaged message is never sent");
     let kept = fs::read_dir(relay.spool().join("corrupt")).unwrap().count();
     assert!(kept > 0, "nothing was set aside:\n{}", relay.log());
-    let (_, metrics) = relay.get("/metrics").unwrap();
-    let counted = metrics.lines().find(|line| line.starts_with("postern_relay_spool_corrupt_records "));
-    assert_eq!(counted, Some("postern_relay_spool_corrupt_records 1"), "{metrics}");
+    assert_eq!(corrupt(&relay), 1);
 }

@@ -15,7 +15,7 @@ use crate::DOMAIN;
 
 const MARKER: &str = "X-Marker: ";
 /// One message in so many is larger than the spool keeps in its log.
-const ONE_IS_LARGE: u64 = 20;
+const ONE_IS_LARGE: u64 = 200;
 const SMALL: usize = 4 << 10;
 const LARGE: usize = 300 << 10;
 

@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
 mod damage;
+mod descriptors;
+mod disk;
 mod full;
 mod kill;
 mod load;

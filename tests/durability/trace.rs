@@ -42,10 +42,18 @@ pub(crate) struct Trace {
 impl Trace {
     /// Attaches to this process and all its threads.
     pub(crate) fn attach(pid: u32, folder: &Path) -> Result<Self> {
+        Self::attach_and(pid, folder, &[])
+    }
+
+    /// As [`Trace::attach`]; strace does this to its calls: `inject=fdatasync:error=EIO:when=1`.
+    pub(crate) fn attach_and(pid: u32, folder: &Path, injected: &[&str]) -> Result<Self> {
         let output = folder.join("strace.out");
         let mut command = Command::new("strace");
         // Times of entry and duration; paths of descriptors; whole strings and whole lists.
         command.args(["-f", "-ttt", "-T", "-y", "-s", "8192", "-e", "abbrev=none", "-e", CALLS]);
+        for one in injected {
+            command.args(["-e", one]);
+        }
         command.arg("-o").arg(&output).arg("-p").arg(pid.to_string());
         let mut strace = Program::start(&mut command, &folder.join("strace.log"))?;
         let log = folder.join("strace.log");

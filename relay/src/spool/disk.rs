@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +19,7 @@ use rustix::fs::FlockOperation;
 
 use super::OpenError;
 use super::log::{Disk, Slot};
+use super::segment::{START, Stamped, stamped};
 use crate::queue_id::QueueId;
 
 /// How many pieces one call may write (IOV_MAX on Linux).
@@ -33,6 +34,7 @@ pub(super) struct Directory {
     segment: u32,
     next: AtomicU32,
     open: RwLock<HashMap<Slot, Arc<File>>>,
+    truncated: u64,
     /// Unlocked when it is closed.
     _lock: File,
 }
@@ -57,7 +59,7 @@ impl Directory {
         for name in ["files", ""] {
             sync_directory(&path.join(name)).map_err(at(&path.join(name)))?;
         }
-        let (mut open, mut lengths, mut next) = (HashMap::new(), BTreeMap::new(), 0);
+        let (mut open, mut lengths, mut next) = (HashMap::new(), Vec::new(), 0);
         let segments = path.join("segments");
         for entry in fs::read_dir(&segments).map_err(at(&segments))? {
             let path = entry.map_err(at(&segments))?.path();
@@ -69,16 +71,50 @@ impl Directory {
             }
             let Ok(number) = number.parse::<u32>() else { continue };
             let file = File::options().read(true).write(true).open(&path).map_err(at(&path))?;
-            lengths.insert(file.metadata().map_err(at(&path))?.len(), path);
-            open.insert(Slot(number), Arc::new(file));
+            let length = file.metadata().map_err(at(&path))?.len();
+            lengths.push(made_with(&file).unwrap_or(length));
+            open.insert(Slot(number), (Arc::new(file), length));
             next = next.max(number + 1);
         }
-        let segment = match (lengths.pop_first(), lengths.pop_first()) {
-            (Some((_, path)), Some(_)) => return Err(OpenError::Lengths(path)),
-            (Some((length, path)), None) => u32::try_from(length).map_err(|_| OpenError::Lengths(path))?,
-            _ => segment,
+        let segment = match common(&lengths) {
+            Some(length) => u32::try_from(length).map_err(|_| OpenError::Length(segments))?,
+            None => segment,
         };
-        Ok(Self { path: path.into(), segment, next: AtomicU32::new(next), open: RwLock::new(open), _lock: lock })
+        let mut directory = Self {
+            path: path.into(),
+            segment,
+            next: AtomicU32::new(next),
+            open: RwLock::default(),
+            truncated: 0,
+            _lock: lock,
+        };
+        for (slot, (file, length)) in &open {
+            directory.lengthen(*slot, file, *length)?;
+        }
+        directory.open = RwLock::new(open.into_iter().map(|(slot, (file, _))| (slot, file)).collect());
+        Ok(directory)
+    }
+
+    /// A segment that was cut off is as long as the others again: what it had is read, what it lost is found missing.
+    fn lengthen(&mut self, slot: Slot, mut file: &File, length: u64) -> Result<(), OpenError> {
+        let missing = u64::from(self.segment).saturating_sub(length);
+        if missing == 0 {
+            return Ok(());
+        }
+        let path = self.segment_path(slot);
+        tracing::error!(segment = %path.display(), length, missing, "a segment of the spool was cut off");
+        self.truncated += 1;
+        let mut write = || {
+            file.seek(SeekFrom::Start(length))?;
+            io::copy(&mut io::repeat(0).take(missing), &mut file)?;
+            file.sync_all()
+        };
+        write().map_err(|source| OpenError::File { path, source })
+    }
+
+    /// Segments that were cut off.
+    pub(super) fn truncated(&self) -> u64 {
+        self.truncated
     }
 
     /// Octets of each segment.
@@ -136,6 +172,23 @@ impl Directory {
         }
         Ok(found)
     }
+}
+
+/// The length that a segment says it was made with; `None`: it was never used, or cannot be read.
+fn made_with(file: &File) -> Option<u64> {
+    let mut first = vec![0; START as usize];
+    let octets = file.read_at(&mut first, 0).ok()?;
+    match stamped(&first[..octets]) {
+        Stamped::As(stamp) => Some(stamp.length.into()),
+        Stamped::Blank | Stamped::Unreadable => None,
+    }
+}
+
+/// The length that most have; of two that are as common, the greater one.
+fn common(lengths: &[u64]) -> Option<u64> {
+    let mut counts = BTreeMap::new();
+    lengths.iter().for_each(|length| *counts.entry(*length).or_insert(0) += 1);
+    counts.into_iter().max_by_key(|(length, count)| (*count, *length)).map(|(length, _)| length)
 }
 
 fn take_lock(directory: &Path) -> Result<File, OpenError> {

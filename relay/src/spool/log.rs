@@ -198,7 +198,8 @@ impl<D: Disk> Log<D> {
     fn next_stamp(&mut self, previous: u64, previous_end: u32) -> Stamp {
         self.generation += 1;
         let salt = record::crc_from(self.rules.seed, &self.generation.to_le_bytes());
-        Stamp { generation: self.generation, in_use: true, salt, previous, previous_end }
+        let length = self.rules.segment;
+        Stamp { generation: self.generation, in_use: true, salt, previous, previous_end, length }
     }
 
     fn stamp(&self, slot: Slot, stamp: &Stamp) -> io::Result<()> {

@@ -104,9 +104,9 @@ pub enum OpenError {
         /// The process, if it said who it is.
         holder: Option<u32>,
     },
-    /// Segments are of different lengths, or too long.
-    #[error("spool segment {}: its length is not that of the others, or not below 4 GiB", _0.display())]
-    Lengths(PathBuf),
+    /// Segments are too long.
+    #[error("spool segments in {}: not below 4 GiB", _0.display())]
+    Length(PathBuf),
     /// No room for the segments that are needed at least.
     #[error("spool {}: {size_max} octets are too few, at least {size_min} are needed", path.display())]
     TooSmall {

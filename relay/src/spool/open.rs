@@ -25,7 +25,7 @@ const SECTORS: u64 = 4096;
 pub(super) fn open(options: Options, now: Timestamp) -> Result<(Spool, Arrivals), OpenError> {
     let failed = |source| OpenError::File { path: options.directory.clone(), source };
     let segment = options.segment_size.min((options.size_max / 16).max(SEGMENT_MIN)) / SECTORS * SECTORS;
-    let segment = u32::try_from(segment).map_err(|_| OpenError::Lengths(options.directory.clone()))?;
+    let segment = u32::try_from(segment).map_err(|_| OpenError::Length(options.directory.clone()))?;
     let directory = Arc::new(Directory::open(&options.directory, segment)?);
     let size_min = (RESERVE + 2) * u64::from(directory.segment());
     if options.size_max < size_min {
@@ -37,7 +37,7 @@ pub(super) fn open(options: Options, now: Timestamp) -> Result<(Spool, Arrivals)
     let log = Log::open(Arc::clone(&directory), rules, &mut recovering).map_err(failed)?;
     let index = recovering.index;
     let room = Room::new(options.size_max);
-    room.add_corrupt(log.corrupt());
+    room.add_corrupt(log.corrupt() + directory.truncated());
     sort_files(&directory, &index, &room)?;
     if room.corrupt() > 0 {
         let directory = options.directory.join("corrupt");

@@ -32,6 +32,8 @@ pub(super) struct Stamp {
     /// nothing beyond. Zero: there is none.
     pub(super) previous: u64,
     pub(super) previous_end: u32,
+    /// The length that it was made with: a file that was cut off has another.
+    pub(super) length: u32,
 }
 
 impl Stamp {
@@ -44,6 +46,7 @@ impl Stamp {
         put(16, &self.previous.to_le_bytes());
         put(24, &self.previous_end.to_le_bytes());
         put(28, &self.salt.to_le_bytes());
+        put(32, &self.length.to_le_bytes());
         let crc = crc_from(SALT, &out[..60]);
         out[60..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -59,6 +62,7 @@ impl Stamp {
             salt: u32_at(bytes, 28),
             previous: u64_at(bytes, 16),
             previous_end: u32_at(bytes, 24),
+            length: u32_at(bytes, 32),
         })
     }
 }

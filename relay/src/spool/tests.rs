@@ -87,6 +87,22 @@ async fn stores_an_id_only_once() {
 }
 
 #[tokio::test]
+async fn what_a_person_keeps_or_deletes_stays_so_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _arrivals) = Spool::open(options(&directory), Timestamp::UNIX_EPOCH).unwrap();
+    let mut ids: Vec<_> = three(&spool).await.into_iter().map(|(id, _)| id).collect();
+    ids.push(QueueId::new(1, 1));
+    assert_eq!(spool.hold(&ids, true).await, Ok(3));
+    assert_eq!(spool.hold(&ids[1..2], false).await, Ok(1));
+    assert_eq!(spool.delete(&ids[2..]).await, Deleted { deleted: 1, busy: 0 });
+    let (spool, mut arrivals) = reopen(spool, &directory);
+    assert_eq!(spool.queue().iter().map(|it| (it.id, it.held)).collect::<Vec<_>>(), [(ids[0], true), (ids[1], false)]);
+    assert_eq!((arrivals.try_next().map(|it| it.id), arrivals.try_next()), (Some(ids[1]), None));
+    assert_eq!(spool.hold(&ids[..1], false).await, Ok(1));
+    assert_eq!(arrivals.try_next().map(|it| it.id), Some(ids[0]));
+}
+
+#[tokio::test]
 async fn a_notification_that_was_sent_before_a_crash_is_not_sent_again() {
     let directory = tempfile::tempdir().unwrap();
     let (spool, _arrivals) = Spool::open(options(&directory), Timestamp::UNIX_EPOCH).unwrap();
@@ -220,6 +236,30 @@ async fn a_torn_last_write_is_no_damage() {
     assert!(arrivals.try_next().is_some() && arrivals.try_next().is_some() && arrivals.try_next().is_none());
     three(&spool).await;
     assert_eq!(reopen(spool, &directory).0.usage().messages, 5);
+}
+
+#[tokio::test]
+async fn a_segment_that_was_cut_off_costs_what_it_lost_and_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _arrivals) = Spool::open(options(&directory), Timestamp::UNIX_EPOCH).unwrap();
+    let all = three(&spool).await;
+    spool.close().await;
+    drop(spool);
+    // Nothing but the segment itself says how long it was.
+    let path = segment_path(&directory);
+    for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        let other = entry.unwrap().path();
+        if other != path {
+            std::fs::remove_file(other).unwrap();
+        }
+    }
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(u64::from(all[1].1.offset) + 100).unwrap();
+    let (spool, mut arrivals) = Spool::open(options(&directory), Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!((spool.usage().messages, spool.usage().corrupt), (1, 1), "nothing else tells that there was more");
+    assert_eq!((arrivals.try_next().map(|it| it.id), arrivals.try_next()), (Some(all[0].0), None));
+    three(&spool).await;
+    assert_eq!(reopen(spool, &directory).0.usage().messages, 4, "and is gone on with");
 }
 
 #[tokio::test]

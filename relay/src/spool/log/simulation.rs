@@ -74,6 +74,8 @@ struct State {
     set_aside: BTreeMap<String, Vec<u8>>,
     /// Calls that change anything, until the power goes.
     power: Option<u64>,
+    /// So many syncs fail, whatever the dice say.
+    failing_syncs: u64,
     /// A sync failed: what is seen and what is durable may differ although nothing is dirty.
     lied: bool,
 }
@@ -93,6 +95,7 @@ impl SimulatedDisk {
             next: 0,
             set_aside: BTreeMap::new(),
             power: None,
+            failing_syncs: 0,
             lied: false,
         };
         Self(Rc::new(RefCell::new(state)))
@@ -100,6 +103,11 @@ impl SimulatedDisk {
 
     pub(super) fn set_faults(&self, faults: Faults) {
         self.0.borrow_mut().faults = faults;
+    }
+
+    /// The next syncs fail.
+    pub(super) fn fail_syncs(&self, syncs: u64) {
+        self.0.borrow_mut().failing_syncs = syncs;
     }
 
     /// The power goes after so many calls that change anything.
@@ -226,7 +234,8 @@ impl Disk for SimulatedDisk {
     fn sync(&self, slot: Slot) -> io::Result<()> {
         let state = &mut *self.0.borrow_mut();
         state.powered()?;
-        let fails = state.dice.once_in(state.faults.sync);
+        let fails = state.dice.once_in(state.faults.sync) || state.failing_syncs > 0;
+        state.failing_syncs = state.failing_syncs.saturating_sub(1);
         state.lied |= fails;
         let mut dice = state.dice.clone();
         let segment = state.segment(slot)?;

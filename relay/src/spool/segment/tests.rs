@@ -29,7 +29,7 @@ fn scan(mut bytes: &[u8], stamp: &Stamp, sealed: Option<u32>) -> Found {
     Found { pieces, end, synced, stale }
 }
 
-const STAMP: Stamp = Stamp { generation: 9, in_use: true, salt: 3, previous: 8, previous_end: 5000 };
+const STAMP: Stamp = Stamp { generation: 9, in_use: true, salt: 3, previous: 8, previous_end: 5000, length: 16 << 10 };
 
 /// A segment with these records: an id, and how far the segment was synced when it was written.
 fn segment(records: &[(u64, u32)]) -> (Vec<u8>, Vec<u32>) {

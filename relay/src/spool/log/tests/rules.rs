@@ -89,6 +89,27 @@ fn what_a_torn_write_left_whole_is_never_a_record_again() {
     assert_eq!(whole_queue(&index).iter().map(|queued| queued.id).collect::<Vec<_>>(), [later.id]);
 }
 
+#[test]
+fn after_a_failed_sync_the_batch_is_in_a_fresh_segment_and_a_second_failure_is_the_end() {
+    let (mut log, disk) = log(6);
+    let first = log.append(&[message(1, 100).entry(Rank::Mail)]).unwrap();
+    disk.fail_syncs(1);
+    let second = log.append(&[message(2, 100).entry(Rank::Mail)]).unwrap();
+    let ([Written::At(first)], [Written::At(second)]) = (&first[..], &second[..]) else { panic!("{second:?}") };
+    assert!(second.generation > first.generation && second.slot != first.slot);
+    let third = log.append(&[message(3, 100).entry(Rank::Mail)]).unwrap();
+    assert!(
+        matches!(third[..], [Written::At(third)] if third.slot == second.slot),
+        "nothing more goes to the broken one"
+    );
+    disk.cut_power();
+    let mut index = Index::default();
+    Log::open(disk.clone(), rules(6), &mut index).unwrap();
+    assert_eq!(index.len(), 3);
+    disk.fail_syncs(3);
+    assert!(log.append(&[message(4, 100).entry(Rank::Mail)]).is_err(), "neither there, nor in two fresh segments");
+}
+
 /// Notes what it is told of the progress.
 #[derive(Default)]
 struct Watching(Vec<(usize, usize)>);

@@ -5,7 +5,7 @@ use postern_relay::metrics::Outcome;
 use postern_tests::usage;
 
 use crate::hop::{Hop, TAKE_ALL};
-use crate::post::{Post, Settings};
+use crate::post::{Letter, Post, SOON, Settings};
 
 const EHLO: &str = "S 220 hop.test\nC EHLO\nS 250-hop.test\nS 250 PIPELINING\n";
 const TO_DATA: &str = "C MAIL\nC RCPT\nC DATA\n";
@@ -98,13 +98,59 @@ fn deaths_at_every_step() {
     );
 }
 
+/// More than the buffers of both ends hold, so that the script goes on while it is being sent.
+fn large() -> Letter {
+    let content = b"Subject: large\r\n\r\n".iter().copied().chain(b"a line of it\r\n".repeat(800_000)).collect();
+    Letter { content, ..Letter::to(&["bob@example.test"]) }
+}
+
+#[test]
+fn what_is_said_in_the_middle_of_the_content() {
+    let begun = format!("{EHLO}{TO_DATA}S 250 ok\nS 250 ok\nS 354 go\n");
+    for (then, status, said) in [
+        ("S 421 4.3.2 stopping", "4.3.2", "421 4.3.2 stopping"),
+        ("S 452 4.3.1 full", "4.3.1", "452 4.3.1 full"),
+        ("S 250 queued", "4.5.0", "answered the message out of turn: 250 queued"),
+        ("R nonsense\\r\\n", "4.4.2", "closed the connection in the middle of the message"),
+        ("W 6000", "4.4.2", "did not take the next part of the message within 2 s"),
+        ("W 1", "4.4.2", ""),
+    ] {
+        let hop = Hop::start(&[&format!("{begun}{then}"), TAKE_ALL]);
+        let post = Post::start(Settings::to(&[hop.address]));
+        let id = post.post(&large());
+        let heard = post.wait_for_attempts(id, 1);
+        assert_eq!(heard.status, status, "{then}: {heard:?}");
+        assert!(heard.reply.contains(said), "{then}: {heard:?}");
+        post.wait_until_empty();
+        assert_eq!((post.count(Outcome::Delivered), post.count(Outcome::Failed)), (1, 0), "{then}");
+    }
+}
+
+#[test]
+fn a_storm_of_421_costs_a_few_probes_and_no_innocent_destination() {
+    let storm = ["S 421 4.3.2 too busy"; 4];
+    let hop = Hop::start(&[&storm[..], &[TAKE_ALL]].concat());
+    let innocent = postern_tests::sink::Sink::start().unwrap();
+    let settings = Settings::to(&[hop.address]).host("ok", &[innocent.address()]);
+    let post = Post::start(settings.other(&[(10, "ok")]));
+    for _ in 0..50 {
+        post.post_one();
+        post.post(&Letter::to(&["carol@other.test"]));
+    }
+    innocent.wait_for_mails(50, SOON).unwrap();
+    post.wait_until_empty();
+    assert_eq!(post.count(Outcome::Delivered), 100);
+    assert!(post.count(Outcome::Deferred) <= 4, "{} attempts", post.count(Outcome::Deferred));
+    assert_eq!(post.metrics().failed_connections.get(), 4);
+}
+
 #[test]
 fn an_enhanced_code_without_text_is_a_reply() {
     let hop = Hop::start(&[&format!("{EHLO}{TO_DATA}S 250 ok\nS 554 5.7.2\nS 503 5.5.1\nSERVE")]);
     let returns = postern_tests::sink::Sink::start().unwrap();
     let post = Post::start(Settings::to(&[hop.address]).host("out", &[returns.address()]).bounces("out"));
     post.post_one();
-    let mails = returns.wait_for_mails(1, crate::post::SOON).unwrap();
+    let mails = returns.wait_for_mails(1, SOON).unwrap();
     let text = String::from_utf8_lossy(&mails[0].content);
     assert!(
         text.contains("\r\nStatus: 5.7.2\r\n") && text.contains("\r\nDiagnostic-Code: smtp; 554 5.7.2\r\n"),
@@ -122,7 +168,7 @@ fn a_flood_costs_neither_memory_nor_an_innocent_session() {
     for _ in 0..200 {
         post.post_one();
     }
-    innocent.wait_for_mails(200, crate::post::SOON).unwrap();
+    innocent.wait_for_mails(200, SOON).unwrap();
     let after = usage::of(std::process::id()).unwrap();
     assert!(after.resident.saturating_sub(before.resident) < 64 << 20, "{before:?} {after:?}");
 }

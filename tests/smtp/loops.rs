@@ -73,3 +73,22 @@ fn i05_two_relays_that_name_each_other_stop_and_tell_the_sender_once() {
     assert!((20..=52).contains(&hops), "{hops} hops:\n{text}");
     assert!(one.is_alive() && two.is_alive());
 }
+
+#[test]
+fn i05_a_relay_that_names_itself_stops_and_tells_the_sender_once() {
+    let sink = Sink::start().unwrap();
+    let mut relay = Relay::prepare().unwrap();
+    relay.volume.publish(&towards(relay.smtp, &sink), &[]).unwrap();
+    relay.start_again().unwrap();
+    let mut client = relay.client().unwrap();
+    let reply = client.mail("author@open.test", &["a@loop.test"], b"Subject: around\r\n\r\nand around\r\n").unwrap();
+    assert_eq!(reply.code, 250);
+    let mails = sink.wait_for_mails(1, PATIENCE).unwrap();
+    let text = String::from_utf8_lossy(&mails[0].content).into_owned();
+    assert!(text.contains("5.4.6") && mails[0].recipients == ["<author@open.test>"], "{text}");
+    // The innocent have their way all the same, and there is no second notification.
+    assert_eq!(client.mail("author@open.test", &["b@open.test"], b"Subject: straight\r\n\r\nx\r\n").unwrap().code, 250);
+    let mails = sink.wait_for_mails(2, PATIENCE).unwrap();
+    assert_eq!((mails.len(), mails[1].recipients.as_slice()), (2, &["<b@open.test>".to_owned()][..]));
+    assert!(relay.is_alive());
+}

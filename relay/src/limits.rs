@@ -103,7 +103,7 @@ limits! {
     body_time: Duration = "body-time", "POSTERN_BODY_TIME", "seconds", 300, 1, 3600,
         "a client that sends nothing of its message for so long gets 421 4.4.2 and is closed";
     body_rate: u64 = "body-rate", "POSTERN_BODY_RATE", "octets a second", 500, 1, 1 << 20,
-        "a message that comes more slowly, measured from DATA and after the first body-time, gets 421 4.4.2";
+        "a message that comes more slowly, measured from DATA or the first BDAT and after the first body-time, gets 421 4.4.2";
     message_time: Duration = "message-time", "POSTERN_MESSAGE_TIME", "seconds", 3600, 60, 24 * 3600,
         "a message that is not over by then, however fast it comes, gets 421 4.4.2 and its connection is closed";
     // The spool

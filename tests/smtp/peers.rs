@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use postern_tests::clock::wait_until;
 use postern_tests::postfix::Daemon;
 use postern_tests::sink::{EVERYTHING, Mail};
 use postern_tests::smtp::Client;
 
-use crate::scene::Scene;
+use crate::scene::{MESSAGE_SIZE, Scene};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,6 +28,22 @@ fn through(scene: &Scene, mail: &str, rcpt: &[&str], content: &str) -> Mail {
     let mails =
         scene.sink.wait_for_mails(before + 1, PATIENCE).unwrap_or_else(|error| panic!("{error:#}\n{}", postfix.log()));
     mails[before].clone()
+}
+
+#[test]
+fn postfix_believes_the_size_limit_and_sends_nothing_above_it() {
+    let scene = Scene::open().unwrap();
+    let postfix = Daemon::start(scene.relay.smtp, "").unwrap();
+    let mut client = Client::greeted(postfix.address()).unwrap();
+    client.say("MAIL FROM:<>", 250).unwrap();
+    client.say("RCPT TO:<bob@ours.test>", 250).unwrap();
+    client.say("DATA", 354).unwrap();
+    client.send(&b"x\r\n".repeat(MESSAGE_SIZE / 3 + 1)).unwrap();
+    client.say(".", 250).unwrap();
+    let bounced = || postfix.log().contains(&format!("exceeds size limit {MESSAGE_SIZE} of server"));
+    wait_until("Postfix gives the message up", PATIENCE, bounced)
+        .unwrap_or_else(|error| panic!("{error}\n{}", postfix.log()));
+    scene.survived(0).unwrap();
 }
 
 /// The `with` of the Received field that the relay wrote: the first.

@@ -395,3 +395,24 @@ async fn what_is_asked_about_notifications_stands_in_the_envelope() {
     client.say("a: b\r\n.", "250").await;
     assert_eq!(rig.stored().await.0.dsn, None);
 }
+
+#[tokio::test]
+async fn chunks_that_are_each_in_time_have_a_least_rate_together() {
+    let rig = Rig::start(&[("body-time", "1s"), ("body-rate", "1Mi")]).await;
+    let mut client = rig.client().await;
+    client.begin().await;
+    let begun = Instant::now();
+    let chunk = [&b"BDAT 1024\r\n"[..], &[b'a'; 1022], b"\r\n"].concat();
+    let last = loop {
+        client.send(&chunk).await;
+        let reply = client.reply().await;
+        if !reply.starts_with("250 ") {
+            break reply;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it may drip for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(last.starts_with("421 4.4.2"), "{last}");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(rig.spool.queue().is_empty());
+}

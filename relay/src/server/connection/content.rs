@@ -82,6 +82,9 @@ impl Connection {
             }
         };
         chunks.pace.progress = Instant::now();
+        if chunks.pace.progress >= chunks.pace.deadline(&self.server.limits) {
+            return Ok(None); // in pieces that are each in time
+        }
         self.desk.announce(bytes);
         let mut left = bytes;
         while left > 0 {

@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-use crate::config::Config;
+use crate::config::{Config, LiveNames};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reload::Report;
@@ -37,6 +37,8 @@ use crate::tls::Certificates;
 pub struct Admin {
     /// The settings, and what became of the last ones.
     pub report: Report,
+    /// What the names in the settings stand for now.
+    pub names: LiveNames,
     /// What is counted.
     pub metrics: Metrics,
     /// How far opening the spool is.
@@ -76,6 +78,7 @@ impl Admin {
             settings: config.as_ref().map(|config| config.digest.clone()),
             rejected: self.report.rejected().map(|reason| reason.to_string()),
             objects: config.map(|config| self.objects(&config)).unwrap_or_default(),
+            names: self.names.load().report().to_vec(),
         }
     }
 

@@ -5,7 +5,7 @@
 //! | layer | modules | never |
 //! |---|---|---|
 //! | 4 wiring | `main`, `options`, `run`, `signals`, `admin`, `control` | decide |
-//! | 3 drivers | `server`, `delivery`, `reload` | know each other: they meet in the spool |
+//! | 3 drivers | `server`, `delivery`, `reload`, `names` | know each other: they meet in the spool |
 //! | 2 resources | `config`, `tls`, `client`, `dns`, `spool`, `limits`, `metrics`, `shutdown` | each other's insides |
 //! | 1 pure | `smtp`, `policy`, `schedule`, `route`, `bounce`, `header` | tokio, sockets, files, clocks (`now` is an argument) |
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
@@ -22,6 +22,7 @@ pub mod envelope;
 pub mod header;
 pub mod limits;
 pub mod metrics;
+pub mod names;
 pub mod options;
 pub mod policy;
 pub mod queue_id;

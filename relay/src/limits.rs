@@ -155,6 +155,12 @@ limits! {
         "for so long a name is not asked for again when the name servers failed";
     dns_memory: u64 = "dns-memory", "POSTERN_DNS_MEMORY", "octets", 8 << 20, 64 << 10, 1 << 30,
         "answers beyond it are forgotten before their time";
+    name_ttl_min: Duration = "name-ttl-min", "POSTERN_NAME_TTL_MIN", "seconds", 5, 1, 3600,
+        "a name that is a source or a blocked client is not looked up sooner again, whatever its TTL";
+    name_ttl_max: Duration = "name-ttl-max", "POSTERN_NAME_TTL_MAX", "seconds", 300, 1, 24 * 3600,
+        "a name that is a source or a blocked client is looked up again by then, whatever its TTL";
+    name_keep: Duration = "name-keep", "POSTERN_NAME_KEEP", "seconds", 24 * 3600, 60, 30 * 24 * 3600,
+        "for so long a source that is a name keeps its last addresses while the name servers fail";
     // Stopping
     drain_accept_time: Duration = "drain-accept-time", "POSTERN_DRAIN_ACCEPT_TIME", "seconds", 5, 0, 300,
         "how long new connections are still taken after SIGTERM, while load balancers notice that we are not ready";

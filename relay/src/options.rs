@@ -32,7 +32,7 @@ pub struct Flags {
     /// What the relay calls itself in greetings and Received fields; without it the system's host name
     #[arg(long, env = "POSTERN_HOSTNAME", value_name = "NAME", hide_env = true)]
     pub hostname: Option<String>,
-    /// The name servers that are asked, such as 192.0.2.53 or [2001:db8::53]:5353; without it those of /etc/resolv.conf
+    /// The name servers that are asked, such as 192.0.2.53 or `[2001:db8::53]:5353`; without it those of /etc/resolv.conf
     #[arg(long, env = "POSTERN_DNS", value_name = "ADDR[,ADDR]", hide_env = true, value_delimiter = ',',
         value_parser = name_server)]
     pub dns: Vec<SocketAddr>,

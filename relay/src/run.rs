@@ -28,6 +28,7 @@ use crate::dns::reach::Reach;
 use crate::dns::{Lookup, Resolver};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::names;
 use crate::options::Options;
 use crate::reload;
 use crate::server::{self, Listener, Server};
@@ -90,6 +91,7 @@ pub async fn run(options: Options, handle: Handle) -> Result<(), Failure> {
     let relay = Relay {
         admin: Admin {
             report: handle.report.clone(),
+            names: Arc::default(),
             metrics: Metrics::new(),
             opening: spool::Progress::default(),
             spool: Arc::default(),
@@ -165,9 +167,10 @@ impl Relay {
                 return Ok(());
             }
         };
-        let listeners = self.listen().await?;
         let (options, metrics) = (&self.options, self.admin.metrics.clone());
         let lookup: Arc<dyn Lookup> = Arc::new(Resolver::new(&options.dns, &options.limits, metrics));
+        self.follow_names(&mut aside, &live, &lookup).await;
+        let listeners = self.listen().await?;
         let delivery = tokio::spawn(delivery::run(self.delivery(spool.clone(), arrivals, live.clone(), lookup)));
         let server = tokio::spawn(server::run(listeners, self.server(spool.clone(), live), self.shutdown.clone()));
         self.until_drained(server, delivery).await?;
@@ -197,6 +200,27 @@ impl Relay {
             (self.admin.report.clone(), self.admin.metrics.clone(), self.handle.look[0].clone());
         aside.spawn(reload::run(options, report, metrics, look, sender, self.shutdown.clone()));
         first
+    }
+
+    /// Returns when each name in the settings was looked up once, or the time for one look-up is over.
+    async fn follow_names(&self, aside: &mut JoinSet<()>, live: &Live, lookup: &Arc<dyn Lookup>) {
+        let (sender, first) = oneshot::channel();
+        let options = names::Options {
+            live: live.clone(),
+            names: self.admin.names.clone(),
+            lookup: lookup.clone(),
+            limits: self.options.limits.clone(),
+            metrics: self.admin.metrics.clone(),
+        };
+        aside.spawn(names::run(options, sender, self.shutdown.clone()));
+        let time = self.options.limits.dns_time;
+        let looked = tokio::select! {
+            looked = timeout(time, first) => looked.is_ok(),
+            () = self.shutdown.reached(Stage::Draining) => true,
+        };
+        if !looked {
+            warn!("not every name in the settings is known yet: its clients are told to come again");
+        }
     }
 
     /// `None` when the relay is to end first.
@@ -277,7 +301,8 @@ impl Relay {
 
     fn server(&self, spool: Spool, live: Live) -> Server {
         let (hostname, limits) = (self.options.hostname.as_str().into(), self.options.limits.clone());
-        Server { hostname, live, spool, limits, metrics: self.admin.metrics.clone() }
+        let names = self.admin.names.clone();
+        Server { hostname, live, names, spool, limits, metrics: self.admin.metrics.clone() }
     }
 
     fn delivery(&self, spool: Spool, arrivals: Arrivals, live: Live, lookup: Arc<dyn Lookup>) -> delivery::Options {
@@ -289,7 +314,7 @@ impl Relay {
             exchangers: Exchangers {
                 reach: Reach::new(self.options.mx_allow.clone()),
                 port: self.options.mx_port,
-                own: self.admin.smtp.get().map(SocketAddr::ip).into_iter().collect(),
+                own: self.places().map(|(_, address, _)| address.ip()).collect(),
             },
             limits: self.options.limits.clone(),
             hostname: self.options.hostname.as_str().into(),

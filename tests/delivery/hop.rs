@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use postern_tests::clock::wait_for;
 use postern_tests::loopback;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::post::SOON;
 
@@ -17,31 +19,50 @@ pub(crate) const TAKE_ALL: &str = "S 220 hop.test\nSERVE";
 /// A scripted server. Each connection plays the next script; the last one is played again for all further ones.
 ///
 /// `S line` says a line; `R octets` says octets as they are (`\r`, `\n`, `\0` and `\xNN` are read); `C prefix` expects a line;
-/// `B` reads content to its end; `W ms` waits; `FLOOD text` says it until nobody listens; `DRIP text` says an octet each
+/// `B` reads content to its end; `K` reads a chunk (BDAT); `TLS` shakes hands; `MOST n` says 421 and hangs up when more
+/// connections are open; `W ms` waits; `FLOOD text` says it until nobody listens; `DRIP text` says an octet each
 /// 300 ms; `SERVE` takes everything politely. The end of the script closes the connection.
 pub(crate) struct Hop {
     pub(crate) address: SocketAddr,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
+    most: Arc<AtomicUsize>,
 }
 
 impl Hop {
+    /// The most connections that were open at a time.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn start(scripts: &[&str]) -> Self {
+        Self::start_with(None, scripts)
+    }
+
+    /// One that can shake hands.
+    pub(crate) fn start_with(tls: Option<Arc<ServerConfig>>, scripts: &[&str]) -> Self {
         let address = loopback::address();
         let listener = TcpListener::bind(address).unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
+        let open = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
         let scripts: Vec<String> = scripts.iter().map(|script| (*script).to_owned()).collect();
         thread::spawn({
-            let heard = Arc::clone(&heard);
+            let (heard, most) = (Arc::clone(&heard), Arc::clone(&most));
             move || {
                 for (number, stream) in listener.incoming().enumerate() {
                     let script = scripts[number.min(scripts.len() - 1)].clone();
                     heard.lock().unwrap().push(Vec::new());
-                    let player = Player { reader: BufReader::new(stream.unwrap()), heard: Arc::clone(&heard), number };
-                    thread::spawn(move || player.play(&script));
+                    let stream = Stream::Plain(stream.unwrap());
+                    let (heard, open, tls) = (Arc::clone(&heard), Arc::clone(&open), tls.clone());
+                    most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    let player = Player { reader: BufReader::new(stream), heard, number, open, left: false, tls };
+                    thread::spawn(move || {
+                        player.play(&script);
+                    });
                 }
             }
         });
-        Self { address, heard }
+        Self { address, heard, most }
     }
 
     /// What each connection heard: commands by line, content as one string.
@@ -61,10 +82,52 @@ impl Hop {
     }
 }
 
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(octets),
+            Self::Tls(stream) => stream.write(octets),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 struct Player {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Stream>,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
     number: usize,
+    open: Arc<AtomicUsize>,
+    left: bool,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Player {
@@ -76,6 +139,13 @@ impl Player {
                 "R" => self.say(&unescape(rest)),
                 "C" => self.line().filter(|line| line.starts_with(rest)).map(drop),
                 "B" => self.body(),
+                "K" => self.chunk(),
+                "TLS" => self.shake_hands(),
+                "MOST" if self.open.load(Ordering::SeqCst) > rest.parse().unwrap() => {
+                    self.say(b"421 4.7.0 too many connections\r\n");
+                    None
+                }
+                "MOST" => Some(()),
                 "W" => {
                     thread::sleep(Duration::from_millis(rest.parse().unwrap()));
                     Some(())
@@ -95,10 +165,18 @@ impl Player {
                 break;
             }
         }
+        self.leave();
         // A close that the other side sees as one, even when it still writes.
-        self.reader.get_mut().shutdown(std::net::Shutdown::Write).ok();
-        self.reader.get_mut().set_read_timeout(Some(Duration::from_millis(200))).ok();
+        self.reader.get_ref().socket().shutdown(std::net::Shutdown::Write).ok();
+        self.reader.get_ref().socket().set_read_timeout(Some(Duration::from_millis(200))).ok();
         std::io::copy(&mut self.reader.by_ref().take(1 << 20), &mut std::io::sink()).ok();
+    }
+
+    /// It does not count as open any more.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.left, true) {
+            self.open.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     fn note(&self, line: String) {
@@ -106,7 +184,8 @@ impl Player {
     }
 
     fn say(&mut self, octets: &[u8]) -> Option<()> {
-        self.reader.get_mut().write_all(octets).ok()
+        self.reader.get_mut().write_all(octets).ok()?;
+        self.reader.get_mut().flush().ok()
     }
 
     fn line(&mut self) -> Option<String> {
@@ -126,6 +205,24 @@ impl Player {
         Some(())
     }
 
+    fn chunk(&mut self) -> Option<()> {
+        let command = self.line()?;
+        let octets = command.strip_prefix("BDAT ")?.split(' ').next()?.parse().ok()?;
+        let mut content = vec![0; octets];
+        self.reader.read_exact(&mut content).ok()?;
+        self.note(format!("chunk: {}", String::from_utf8_lossy(&content)));
+        Some(())
+    }
+
+    fn shake_hands(&mut self) -> Option<()> {
+        let tls = ServerConnection::new(Arc::clone(self.tls.as_ref()?)).ok()?;
+        let stream = Stream::Plain(self.reader.get_ref().socket().try_clone().ok()?);
+        if let Stream::Plain(socket) = std::mem::replace(&mut self.reader, BufReader::new(stream)).into_inner() {
+            self.reader = BufReader::new(Stream::Tls(Box::new(StreamOwned::new(tls, socket))));
+        }
+        Some(())
+    }
+
     fn serve(&mut self) -> Option<()> {
         loop {
             let line = self.line()?;
@@ -136,7 +233,11 @@ impl Player {
                     self.body()?;
                     self.say(b"250 taken\r\n")?;
                 }
-                "QUIT" => return self.say(b"221 bye\r\n"),
+                "QUIT" => {
+                    // Before the other side can know that it is over.
+                    self.leave();
+                    return self.say(b"221 bye\r\n");
+                }
                 _ => self.say(b"250 ok\r\n")?,
             }
         }

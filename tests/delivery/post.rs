@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use postern_relay::config::{self, Config, Directory, Secrets};
 use postern_relay::delivery::{self, Exchangers};
 use postern_relay::dns::reach::Reach;
 use postern_relay::dns::{Answer, Exchange, Failure, Lookup};
-use postern_relay::envelope::{Envelope, Origin, Remote};
+use postern_relay::envelope::{Dsn, Envelope, Origin, Remote};
 use postern_relay::limits::Limits;
 use postern_relay::metrics::{Fate, Metrics, Outcome};
 use postern_relay::queue_id::QueueId;
@@ -21,7 +22,9 @@ use postern_relay::spool::{self, Spool};
 use postern_tests::clock::wait_for;
 use postern_tests::settings::relaying;
 use postern_wire::Snapshot;
-use postern_wire::snapshot::{Host, NextHop, Section, Way};
+use postern_wire::snapshot::{Auth, Handshake, Host, NextHop, SecretFile, Section, Tls, Verification, Way};
+
+use crate::authority::Authority;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
@@ -64,6 +67,38 @@ impl Settings {
         self
     }
 
+    /// How the connection to `mailbox` is protected.
+    pub(crate) fn secured(
+        self,
+        handshake: Handshake,
+        verification: Verification,
+        ca: Option<&Authority>,
+        name: Option<&str>,
+    ) -> Self {
+        let tls = Tls {
+            client_certificate: None,
+            handshake,
+            verification,
+            server_name: name.map(str::to_owned),
+            ca: ca.map(|_| SecretFile("ca.crt".to_owned())),
+        };
+        let settings = self.change_host("mailbox", |host| host.tls = Way::Open(tls));
+        ca.into_iter().fold(settings, |settings, ca| settings.secret("ca.crt", &ca.pem))
+    }
+
+    /// The login at `mailbox`.
+    pub(crate) fn login(self, username: &str, password: &str) -> Self {
+        let file = |name: &str| SecretFile(name.to_owned());
+        let auth = Auth { username: file("username"), password: file("password") };
+        let settings = self.change_host("mailbox", |host| host.auth = Some(Way::Open(auth)));
+        settings.secret("username", username).secret("password", password)
+    }
+
+    pub(crate) fn secret(mut self, name: &str, content: &str) -> Self {
+        self.secrets.push((name.to_owned(), content.as_bytes().to_vec()));
+        self
+    }
+
     /// The hosts of `example.test`, each with its preference.
     pub(crate) fn deliver_to(mut self, hosts: &[(u16, &str)]) -> Self {
         let section = &mut self.snapshot.domains[0];
@@ -72,6 +107,14 @@ impl Settings {
             inbound.deliver_to = hops(hosts);
         }
         *section = Section::new("relayed", section.uid.clone(), section.generation + 1, spec);
+        self
+    }
+
+    /// A second domain, `other.test`, with these hosts.
+    pub(crate) fn other(mut self, hosts: &[(u16, &str)]) -> Self {
+        let mut other = self.clone().deliver_to(hosts).snapshot.domains[0].spec.clone();
+        other.names = vec!["other.test".into()];
+        self.snapshot.domains.push(Section::new("zother", "uid-zother", 1, other));
         self
     }
 
@@ -102,13 +145,19 @@ fn hops(hosts: &[(u16, &str)]) -> Vec<NextHop> {
     hosts.iter().map(|(preference, host)| NextHop { preference: *preference, host: (*host).to_owned() }).collect()
 }
 
+/// How often `panics.test` was looked up.
+pub(crate) static PANICS: AtomicUsize = AtomicUsize::new(0);
+
 /// Names that only a test knows.
 #[derive(Clone, Default)]
 pub(crate) struct Names(pub(crate) BTreeMap<String, Vec<IpAddr>>);
 
 impl Lookup for Names {
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Answer<IpAddr>, Failure>> {
-        assert_ne!(name, "panics.test", "a look-up that panics");
+        if name == "panics.test" {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+            panic!("a look-up that panics");
+        }
         let found = self.0.get(name).cloned().ok_or(Failure::NoSuchName);
         Box::pin(async move { found.map(|records| Answer { records, ttl: SOON, complete: true }) })
     }
@@ -139,8 +188,11 @@ impl Plan {
     }
 
     pub(crate) fn start(self) -> Post {
+        self.start_in(tempfile::tempdir().unwrap())
+    }
+
+    fn start_in(self, folder: tempfile::TempDir) -> Post {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let mut options = spool::Options::new(folder.path().join("spool"));
         options.message_size_max = self.message_size_max;
         // Small ones are made sooner, and a test has many spools.
@@ -164,7 +216,7 @@ impl Plan {
             shutdown,
         };
         let task = runtime.spawn(delivery::run(options));
-        Post { runtime, spool, config, metrics, view, trigger, task, _folder: folder }
+        Post { runtime, spool, config, metrics, view, trigger, task, folder }
     }
 }
 
@@ -177,7 +229,7 @@ pub(crate) struct Post {
     view: Arc<delivery::View>,
     trigger: Trigger,
     task: tokio::task::JoinHandle<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A message to be posted.
@@ -187,6 +239,11 @@ pub(crate) struct Letter {
     pub(crate) recipients: Vec<String>,
     pub(crate) content: Vec<u8>,
     pub(crate) arrived: Timestamp,
+    /// Who handed it in.
+    pub(crate) origin: Origin,
+    pub(crate) binary: bool,
+    pub(crate) utf8: bool,
+    pub(crate) dsn: Option<Dsn>,
 }
 
 impl Letter {
@@ -197,7 +254,18 @@ impl Letter {
             recipients: recipients.iter().map(|recipient| (*recipient).to_owned()).collect(),
             content: b"Subject: hello\r\nMessage-ID: <1@sender.test>\r\n\r\nThe body.\r\n".to_vec(),
             arrived: Timestamp::now(),
+            origin: Origin::Outsider { client: [192, 0, 2, 9].into() },
+            binary: false,
+            utf8: false,
+            dsn: None,
         }
+    }
+
+    /// From a sender of ours, a source's.
+    pub(crate) fn of_ours(recipients: &[&str]) -> Self {
+        let origin =
+            Origin::Source { client: [192, 0, 2, 9].into(), host: "mailbox".into(), domain: "example.test".into() };
+        Self { sender: "carol@example.test", origin, ..Self::to(recipients) }
     }
 }
 
@@ -207,7 +275,7 @@ impl Post {
     }
 
     pub(crate) fn post(&self, letter: &Letter) -> QueueId {
-        self.commit(self.spool.admit(None).unwrap(), letter, Origin::Outsider { client: [192, 0, 2, 9].into() })
+        self.commit(self.spool.admit(None).unwrap(), letter, letter.origin.clone())
     }
 
     /// A message under an id and an origin of the test's choice.
@@ -226,9 +294,9 @@ impl Post {
             recipients: letter.recipients.iter().map(|recipient| recipient.parse().unwrap()).collect(),
             origin,
             eight_bit: !letter.content.is_ascii(),
-            binary: false,
-            utf8: false,
-            dsn: None,
+            binary: letter.binary,
+            utf8: letter.utf8,
+            dsn: letter.dsn.clone().map(Box::new),
         };
         self.runtime.block_on(async {
             intake.write(&letter.content).await.unwrap();
@@ -280,6 +348,16 @@ impl Post {
 
     pub(crate) fn metrics(&self) -> &postern_relay::metrics::Delivery {
         self.metrics.delivery()
+    }
+
+    /// Ends, and begins again on the same spool.
+    pub(crate) fn restart(self, settings: Settings) -> Self {
+        let Self { runtime, spool, trigger, task, folder, .. } = self;
+        trigger.advance(Stage::Draining);
+        runtime.block_on(async { tokio::time::timeout(SOON, task).await }).unwrap().unwrap();
+        runtime.block_on(spool.close());
+        drop((spool, runtime));
+        Plan::new(settings).start_in(folder)
     }
 
     /// Stops claiming, and waits until delivery has ended.

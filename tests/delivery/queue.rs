@@ -1,5 +1,6 @@
 //! Mail that waits: for a server that is away, for settings, for its end.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use postern_tests::sink::Sink;
 use postern_wire::snapshot::{Handshake, SecretFile, Tls, Verification, Way};
 
 use crate::hop::Hop;
-use crate::post::{Letter, Plan, Post, SOON, Settings};
+use crate::post::{Letter, PANICS, Plan, Post, SOON, Settings};
 
 #[test]
 fn mail_waits_while_the_server_is_away_and_arrives_when_it_is_back() {
@@ -208,7 +209,7 @@ fn an_attempt_that_panics_returns_its_claim_and_stops_nobody() {
     let settings = Settings::to(&[]).host_by_name("mailbox", &[("panics.test".to_owned(), 25)]);
     let post = Post::start(settings.clone());
     let id = post.post_one();
-    wait_until("a claim", SOON, || post.spool.queue()[0].claimed).unwrap();
+    wait_until("an attempt", SOON, || PANICS.load(Ordering::SeqCst) > 0).unwrap();
     wait_until("its return", SOON, || !post.spool.queue()[0].claimed).unwrap();
     post.change(&settings.host("mailbox", &[sink.address()]));
     let other = post.post_one();

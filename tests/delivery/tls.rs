@@ -7,51 +7,11 @@ use std::thread;
 
 use postern_relay::metrics::Outcome;
 use postern_tests::loopback;
-use postern_wire::snapshot::{Handshake, SecretFile, Tls, Verification, Way};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use postern_wire::snapshot::{Handshake, Verification};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::authority::Authority;
 use crate::post::{Post, Settings};
-
-/// A certificate authority.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        Self::named("Ours")
-    }
-
-    fn named(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// A server's settings for this name, with a certificate that ends in this year.
-    fn certify(&self, name: &str, until: i32) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(until, 1, 1);
-        let certificate: CertificateDer<'static> = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        Arc::new(config)
-    }
-}
 
 /// How a server treats STARTTLS.
 #[derive(Clone)]
@@ -63,6 +23,8 @@ enum Offer {
     Answers(&'static str),
     /// Offers it, agrees, and talks nonsense.
     Broken,
+    /// Offers it, agrees, and hangs up.
+    Closes,
 }
 
 /// A server that notes each command, with `tls ` before those that came encrypted.
@@ -101,13 +63,18 @@ fn serve(stream: TcpStream, offer: &Offer, heard: &Mutex<Vec<String>>) {
         Offer::Never => {}
         Offer::Answers(line) => {
             stream.get_mut().write_all(line.as_bytes()).ok();
-            talk(&mut stream, heard, "", extension);
+            if !line.is_empty() {
+                talk(&mut stream, heard, "", extension);
+            }
         }
         Offer::Broken => {
             stream.get_mut().write_all(b"220 go\r\n").ok();
             let mut hello = [0; 16];
             stream.read_exact(&mut hello).ok();
             stream.get_mut().write_all(b"this is not TLS at all\r\n").ok();
+        }
+        Offer::Closes => {
+            stream.get_mut().write_all(b"220 go\r\n").ok();
         }
         Offer::Yes(config, injected) => {
             stream.get_mut().write_all(format!("220 go\r\n{injected}").as_bytes()).ok();
@@ -142,17 +109,7 @@ fn talk<S: Read + Write>(stream: &mut BufReader<S>, heard: &Mutex<Vec<String>>, 
 }
 
 fn settings(server: &Server, verification: Verification, ca: Option<&Authority>, name: Option<&str>) -> Settings {
-    let mut settings = Settings::to(&[server.address]).change_host("mailbox", |host| {
-        host.tls = Way::Open(Tls {
-            client_certificate: None,
-            handshake: Handshake::StartTls,
-            verification,
-            server_name: name.map(str::to_owned),
-            ca: ca.map(|_| SecretFile("ca.crt".to_owned())),
-        });
-    });
-    settings.secrets = ca.iter().map(|ca| ("ca.crt".to_owned(), ca.pem.clone().into_bytes())).collect();
-    settings
+    Settings::to(&[server.address]).secured(Handshake::StartTls, verification, ca, name)
 }
 
 /// The message arrives; how many of its commands MAIL came encrypted, and in plain text.
@@ -181,6 +138,9 @@ fn opportunistic_encrypts_with_anyone_and_goes_in_plain_text_otherwise() {
         (Offer::Never, (0, 1, 0)),
         (Offer::Answers("454 4.7.0 not now\r\n"), (0, 1, 1)),
         (Offer::Broken, (0, 1, 1)),
+        (Offer::Closes, (0, 1, 1)),
+        (Offer::Answers("500 5.5.1 what?\r\n"), (0, 1, 1)),
+        (Offer::Answers(""), (0, 1, 1)),
         (Offer::Answers("421 4.3.0 broken\r\n"), (0, 1, 1)),
     ] {
         let server = Server::start(&offer);
@@ -196,10 +156,15 @@ fn required_encrypts_with_anyone_or_not_at_all() {
         (Offer::Never, "4.7.4", "does not offer STARTTLS"),
         (Offer::Answers("454 4.7.0 not now\r\n"), "4.7.0", "454 4.7.0 not now"),
         (Offer::Answers("554 5.7.0 never\r\n"), "4.7.0", "554 5.7.0 never"),
+        (Offer::Answers("500 5.5.1 what?\r\n"), "4.5.1", "500 5.5.1 what?"),
+        (Offer::Answers(""), "4.4.2", "closed the connection instead of answering STARTTLS"),
         (Offer::Broken, "4.7.5", "TLS handshake failed"),
+        (Offer::Closes, "4.7.5", "TLS handshake failed"),
     ] {
         let server = Server::start(&offer);
         stays(&server, settings(&server, Verification::Required, None, None), status, said);
+        let ours = Authority::new();
+        stays(&server, settings(&server, Verification::Verified, Some(&ours), None), status, said);
     }
 }
 

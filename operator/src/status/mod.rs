@@ -158,7 +158,9 @@ impl Scene<'_> {
         let accepted = mine.accepted();
         let resolved = mine.resolved(spec.is_ok());
         let enforced = programmed::enforced(kind, expected.as_ref(), self.rendered.settings.schema, self.relays);
-        let count = enforced.count(expected.as_ref(), meta.generation);
+        // Relays that were told less than the object says enforce what they were told.
+        let told_less = mine.0.iter().any(|problem| problem.reason == Reason::RelayTooOld);
+        let count = enforced.count(expected.as_ref().map(|it| !told_less && it.generation == meta.generation));
         let programmed = self.programmed(&mine, meta.generation, expected.as_ref(), &enforced);
         let partial = mine.partial();
         let remarks = [remark(), partial.as_ref().map(|_| "a part of it is not in force, see PartiallyInvalid")];

@@ -92,9 +92,10 @@ impl Enforced {
         format!("{}/{} relays enforce what it said at generation {generation}", self.by, self.ready)
     }
 
-    /// `2/3`: of the ready ones, how many enforce the object at this generation. None without a ready one, or a part.
-    pub(super) fn count(&self, expected: Option<&Expected<'_>>, generation: i64) -> Option<String> {
-        let by = if expected?.generation == generation { self.by } else { 0 };
+    /// `2/3`: of the ready ones, how many enforce the object, if what they have is the whole of what it says now. None
+    /// without a ready one, or a part.
+    pub(super) fn count(&self, is_whole: Option<bool>) -> Option<String> {
+        let by = if is_whole? { self.by } else { 0 };
         (self.ready > 0).then(|| format!("{by}/{}", self.ready))
     }
 

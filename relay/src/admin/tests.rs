@@ -20,6 +20,7 @@ async fn serving(change: impl FnOnce(&mut Limits)) -> Serving {
     change(&mut limits);
     let (trigger, shutdown) = channel();
     let admin = Admin {
+        names: Arc::default(),
         report: Report::default(),
         metrics: Metrics::new(),
         opening: Progress::default(),

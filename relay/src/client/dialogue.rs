@@ -95,7 +95,7 @@ impl<'a> Dialogue<'a> {
                 let all_asked = self.recipients_asked == self.transaction.recipients.len();
                 match (all_asked, self.any_recipient()) {
                     (true, false) => Step::Over,
-                    (true, true) if self.transaction.binary => Step::Chunk,
+                    (true, true) if self.transaction.goes_as_chunk(self.offered) => Step::Chunk,
                     _ => self.write(),
                 }
             }
@@ -214,7 +214,7 @@ impl<'a> Dialogue<'a> {
         }
         self.recipients_asked += take;
         let all_asked = self.recipients_asked == self.transaction.recipients.len();
-        if all_asked && (self.offered.pipelining || take == 0) && !self.transaction.binary {
+        if all_asked && (self.offered.pipelining || take == 0) && !self.transaction.goes_as_chunk(self.offered) {
             self.ask(&mut out, Asked::Data, "DATA");
         }
         Step::Write(out)

@@ -26,9 +26,7 @@ pub struct Transaction<'a> {
     /// wants a conversion or a bounce there, but a conversion breaks signatures, and a bounce for every umlaut because an
     /// old server is silent about what it can is not what anyone wants. Octets above 127 have passed everywhere for decades.
     pub eight_bit: bool,
-    /// Whether the content is no sequence of lines (BINARYMIME): it goes by BDAT or not at all. All other content goes by
-    /// DATA, also where BDAT is offered: sent together with MAIL and RCPT it would save a round trip, but then a connection
-    /// that dies before MAIL is answered may have taken the message, and nobody could know whether to send it again.
+    /// Whether the content is no sequence of lines (BINARYMIME): it goes by BDAT or not at all.
     pub binary: bool,
     /// Whether sender or header need SMTPUTF8. A recipient that needs it shows it by its own address.
     pub utf8: bool,
@@ -75,6 +73,14 @@ impl Transaction<'_> {
             return Some(Fault::new("5.6.7", "does not offer SMTPUTF8, which this message's sender or header needs"));
         }
         None
+    }
+
+    /// Whether the content goes by BDAT: what is binary; and where BDAT is offered, what has lines that begin with a dot, for
+    /// the end of those is what servers disagree about, and a chunk leaves nothing to disagree about. All other content goes by
+    /// DATA, which takes as many round trips. BDAT together with MAIL and RCPT would save one; but then a connection that dies
+    /// before MAIL is answered may have taken the message, and nobody could know whether to send it again.
+    pub(super) fn goes_as_chunk(&self, offered: Capabilities) -> bool {
+        self.binary || self.leading_dots && offered.chunking
     }
 
     fn needs_utf8(&self) -> bool {

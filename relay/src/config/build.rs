@@ -1,6 +1,6 @@
 //! Snapshot → Config: whole or not at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use postern_wire::snapshot::{Section, Snapshot};
@@ -8,8 +8,9 @@ use postern_wire::status::Object;
 use postern_wire::{Digest, snapshot};
 
 use super::authorities::Authorities;
+use super::invalid::Invalid;
 use super::secrets::{Secrets, secrets_of_host};
-use super::section::{self, DomainPart, HostPart, Invalid, PolicyPart};
+use super::section::{self, DomainPart, HostPart, PolicyPart};
 use super::tls::Shared;
 use super::{Config, Fault};
 use crate::policy::client::Networks;
@@ -195,19 +196,26 @@ fn assemble(
     })?;
     let names = Arc::new(names);
     let (mut sources, mut blocked_clients) = (Networks::default(), Networks::default());
+    let (mut source_names, mut blocked_names) = (HashMap::<_, Vec<_>>::new(), HashSet::new());
     for part in sections.hosts.values().map(|compiled| &compiled.part) {
         for (range, except) in &part.sources {
             sources.insert(*range, except, part.host.name.clone());
+        }
+        for name in &part.host.source_names {
+            source_names.entry(name.clone()).or_default().push(part.host.name.clone());
         }
     }
     for part in sections.policies.values().map(|compiled| &compiled.part) {
         for (range, except) in &part.blocked_clients {
             blocked_clients.insert(*range, except, ());
         }
+        blocked_names.extend(part.blocked_names.iter().cloned());
     }
     let rules = Arc::new(Rules::new(Parts {
         blocked_clients,
+        blocked_names,
         sources,
+        source_names,
         names: names.clone(),
         domains: domain_parts.iter().map(|part| part.rules.clone()).collect(),
         policies: policies.iter().map(|one| sections.policies[&one.name].part.policy.clone()).collect(),

@@ -6,6 +6,7 @@
 
 mod authorities;
 mod build;
+mod invalid;
 mod secrets;
 mod section;
 mod tls;
@@ -22,16 +23,20 @@ use postern_wire::status::Object;
 use crate::address::Mailbox;
 use crate::envelope::Origin;
 use crate::policy::Rules;
+use crate::policy::resolved::Resolved;
 use crate::route::{Route, Routes};
 pub use authorities::Authorities;
 pub use build::build;
 pub(crate) use build::build_known;
+pub use invalid::Invalid;
 pub(crate) use secrets::read_file;
 pub use secrets::{Secrets, Unreadable, secret_files};
-pub use section::Invalid;
 
 /// The settings in force, for whoever asks at each transaction or attempt and keeps the answer for as long.
 pub type Live = Arc<ArcSwap<Config>>;
+
+/// What the names in the settings stand for now, for whoever asks at each connection and transaction.
+pub type LiveNames = Arc<ArcSwap<Resolved>>;
 
 /// The settings of one DMZ, ready to be asked.
 #[derive(Debug)]

@@ -4,76 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use postern_wire::limits::{
-    HOPS, HOST_CONNECTION_MESSAGES, HOST_CONNECTIONS, HOST_MESSAGES, Limit, MESSAGE_SIZE, QUEUE_LIFETIME,
+    HOPS, HOST_CONNECTION_MESSAGES, HOST_CONNECTIONS, HOST_MESSAGES, MESSAGE_SIZE, QUEUE_LIFETIME,
     QUEUE_NULL_SENDER_LIFETIME, QUEUE_WARN_AFTER, RECIPIENTS_PER_MESSAGE,
 };
 use postern_wire::snapshot as wire;
 use postern_wire::snapshot::{Section, Way};
 
 use super::authorities::{self, SourceCertificate};
+use super::invalid::{Invalid, Object, Ranges};
 use super::secrets::Secrets;
 use super::tls::Shared;
 use super::{Credentials, Endpoint, Host, TlsPlan};
 use crate::address::Domain as DomainName;
-use crate::policy::client::range;
 use crate::policy::recipient::{Addresses, Known, Recipients};
 use crate::policy::sender::{Patterns, Senders};
 use crate::policy::{self, limits::Limits};
 use crate::route::{Tier, Via, Ways};
-
-/// Why a Snapshot is not taken: nothing of it is in force then. The operator writes none of these, so it says where to look.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    /// Outside of the limits table.
-    #[error("{object}: {field} is {value}, must be between {min} and {max} {unit}")]
-    Limit {
-        /// `RelayHost exchange-a`
-        object: String,
-        /// The row of the table.
-        field: &'static str,
-        /// As written.
-        value: u64,
-        /// The least.
-        min: u64,
-        /// The most.
-        max: u64,
-        /// What is counted.
-        unit: &'static str,
-    },
-    /// A text or a combination that means nothing.
-    #[error("{object}: {field}: {problem}")]
-    Value {
-        /// `RelayHost exchange-a`
-        object: String,
-        /// The field of the section.
-        field: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A section names one that is not there.
-    #[error("{object}: {field}: there is no {kind} {name}")]
-    Dangling {
-        /// `RelayDomain contoso`
-        object: String,
-        /// The field of the section.
-        field: &'static str,
-        /// The kind of what is missing.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// Two sections of one name, or two domains with one domain name.
-    #[error("{0}: is there twice")]
-    Twice(String),
-    /// The TLS library refuses our own parameters.
-    #[error("TLS: {0}")]
-    Tls(String),
-}
-
-/// A range and the parts that do not belong to it.
-pub(super) type Ranges = Vec<(IpNet, Vec<IpNet>)>;
 
 /// What a RelayDomain's section means.
 #[derive(Debug)]
@@ -104,38 +51,7 @@ pub(super) struct HostPart {
 pub(super) struct PolicyPart {
     pub(super) policy: Arc<policy::Policy>,
     pub(super) blocked_clients: Ranges,
-}
-
-/// Names the object in every error about it.
-struct Object<'a> {
-    kind: &'static str,
-    name: &'a str,
-}
-
-impl Object<'_> {
-    fn wrong(&self, field: &'static str, problem: impl ToString) -> Invalid {
-        let object = format!("{} {}", self.kind, self.name);
-        Invalid::Value { object, field, problem: problem.to_string() }
-    }
-
-    fn limit(&self, limit: &Limit, value: u64) -> Result<u64, Invalid> {
-        if limit.allows(value) {
-            return Ok(value);
-        }
-        let object = format!("{} {}", self.kind, self.name);
-        let Limit { name: field, unit, min, max, default: _, meaning: _ } = *limit;
-        Err(Invalid::Limit { object, field, value, min, max, unit })
-    }
-
-    fn ranges(&self, field: &'static str, networks: &[wire::Network]) -> Result<Ranges, Invalid> {
-        let read = |text: &String| range(text).map_err(|error| self.wrong(field, error));
-        networks
-            .iter()
-            .map(|wire::Network { range, except }| {
-                Ok((read(range)?, except.iter().map(read).collect::<Result<_, _>>()?))
-            })
-            .collect()
-    }
+    pub(super) blocked_names: Vec<wire::HostName>,
 }
 
 /// Compiles a RelayDomain.
@@ -286,7 +202,7 @@ pub(super) fn host(section: &Section<wire::Host>, secrets: &Secrets, shared: &Sh
         lifetime,
         null_sender_lifetime,
         warn_after,
-        source_names: source_names.clone(),
+        source_names: object.names("sources", source_names)?,
         suspend: *suspend,
     };
     let fault = tls_fault.or(auth_fault).or(certificate_fault);
@@ -387,7 +303,8 @@ pub(super) fn policy(section: &Section<wire::Policy>) -> Result<PolicyPart, Inva
     };
     let patterns = |patterns: &[String]| Patterns::new(patterns.iter().map(String::as_str));
     let senders = Senders { blocked: patterns(blocked), allowed: patterns(allowed) };
-    let blocked_names = blocked_names.clone();
-    let policy = Arc::new(policy::Policy { name: name.as_str().into(), limits, blocked_names, senders });
-    Ok(PolicyPart { policy, blocked_clients: object.ranges("blockedClients", blocked_clients)? })
+    let policy = Arc::new(policy::Policy { name: name.as_str().into(), limits, senders });
+    let blocked_clients = object.ranges("blockedClients", blocked_clients)?;
+    let blocked_names = object.names("blockedClients", blocked_names)?;
+    Ok(PolicyPart { policy, blocked_clients, blocked_names })
 }

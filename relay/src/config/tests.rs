@@ -153,10 +153,10 @@ fn the_fixture_is_enforced_as_written() {
     assert_eq!(tiers, [vec!["one", "other"], vec!["backup"]]);
     assert_eq!(config.host("one").unwrap().endpoints[0].address.as_ref(), "10.0.0.1");
     assert!(config.host("nobody").is_none());
-    assert!(!config.rules.connect(&connected([192, 0, 2, 1])).is_accepted());
+    assert!(!config.rules.connect(&connected([192, 0, 2, 1]), &Resolved::default()).is_accepted());
     let mail = |client: [u8; 4]| {
         let sender = ReversePath::Mailbox("bob@contoso.com".parse().unwrap());
-        config.rules.mail(&connected(client), sender, None)
+        config.rules.mail(&connected(client), &Resolved::default(), sender, None)
     };
     let (decision, transaction) = mail([10, 0, 0, 1]);
     let party = Party::Source { hosts: vec!["one".into()], domain: Some("contoso.com".into()) };

@@ -10,6 +10,8 @@ pub mod limits;
 pub mod names;
 mod parts;
 pub mod recipient;
+mod refusals;
+pub mod resolved;
 mod rules;
 pub mod sender;
 
@@ -100,6 +102,9 @@ pub struct Transaction {
     pub policy: Option<usize>,
     /// Those accepted so far, as they will stand in the envelope.
     pub recipients: Vec<Mailbox>,
+    /// A name that may be the client's, who knows: its addresses are not known yet. An outsider is not sent away for good
+    /// while there is one.
+    pub unknown_name: Option<Arc<str>>,
 }
 
 /// Who the client is, decided at MAIL, before anything about recipients.

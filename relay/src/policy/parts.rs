@@ -1,6 +1,7 @@
 //! What the rules are compiled into: one part for each object, filled in by `config`, kept as long as the object does not
 //! change. Every text in here is already checked.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use postern_wire::snapshot::HostName;
@@ -51,8 +52,6 @@ pub struct Policy {
     pub name: Arc<str>,
     /// Sizes and counts.
     pub limits: Limits,
-    /// Names whose addresses are blocked clients.
-    pub blocked_names: Vec<HostName>,
     /// Senders that outsiders may not use. Our own sources are held to their domain instead, so that blocking our own
     /// domain against forgers does not stop our own mail.
     pub senders: Senders,
@@ -65,6 +64,10 @@ pub struct Parts {
     pub blocked_clients: Networks<()>,
     /// The ranges of every host's sources, with the host's name.
     pub sources: Networks<Arc<str>>,
+    /// The names of every host's sources, with the hosts' names.
+    pub source_names: HashMap<HostName, Vec<Arc<str>>>,
+    /// Names of clients that get 554.
+    pub blocked_names: HashSet<HostName>,
     /// Indexes of `domains`.
     pub names: Arc<Names>,
     /// In the order of the Snapshot.

@@ -5,9 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use postern_wire::limits as wire;
+use postern_wire::snapshot::HostName;
 
 use super::limits::{Limits, looping, too_large, too_many_recipients};
-use super::{Client, ContentFacts, Decision, Domain, Parts, Party, Tls, Transaction};
+use super::refusals::{field, not_for_good, some, unprotected, unresolved};
+use super::resolved::Resolved;
+use super::{Client, ContentFacts, Decision, Domain, Parts, Party, Transaction};
 use crate::address::{ForwardPath, Mailbox, ReversePath};
 use crate::envelope::Origin;
 use crate::smtp::Reply;
@@ -40,9 +43,15 @@ impl Rules {
         Self { parts, policy_index, widest, postmaster }
     }
 
+    /// The names whose addresses are asked for in [`Resolved`]: those of sources, and those of blocked clients.
+    pub fn names(&self) -> (impl Iterator<Item = &HostName>, impl Iterator<Item = &HostName>) {
+        (self.parts.source_names.keys(), self.parts.blocked_names.iter())
+    }
+
     /// A client has connected.
-    pub fn connect(&self, client: &Client) -> Decision {
-        if self.parts.blocked_clients.hold(client.address) {
+    pub fn connect(&self, client: &Client, resolved: &Resolved) -> Decision {
+        let named = || resolved.blocked(client.address).iter().any(|name| self.parts.blocked_names.contains(name));
+        if self.parts.blocked_clients.hold(client.address) || named() {
             let client = client.address.to_canonical();
             let reply = Reply::new(554, Enhanced(5, 7, 1), format!("{client}: this address is blocked here"));
             let field = "FilterPolicy/default spec.connections.blockedClients";
@@ -52,17 +61,26 @@ impl Rules {
     }
 
     /// MAIL: who is it, and by which right?
-    pub fn mail(&self, client: &Client, sender: ReversePath, declared_size: Option<u64>) -> (Decision, Transaction) {
+    pub fn mail(
+        &self,
+        client: &Client,
+        resolved: &Resolved,
+        sender: ReversePath,
+        declared_size: Option<u64>,
+    ) -> (Decision, Transaction) {
         let Client { address, local, tls, certified } = client;
         let (client, local) = (address.to_canonical(), local.to_canonical());
         let (tls, party, policy, recipients) = (*tls, Party::Outsider, None, Vec::new());
-        let mut transaction = Transaction { client, local, tls, sender, declared_size, party, policy, recipients };
-        let mut hosts: Vec<Arc<str>> = self.parts.sources.find(client).chain(certified).cloned().collect();
+        let unknown_name = self.unknown_name(resolved);
+        let mut transaction =
+            Transaction { client, local, tls, sender, declared_size, party, policy, recipients, unknown_name };
+        let named = resolved.sources(client).iter().filter_map(|name| self.parts.source_names.get(name)).flatten();
+        let mut hosts: Vec<Arc<str>> = self.parts.sources.find(client).chain(named).chain(certified).cloned().collect();
         hosts.sort_unstable();
         hosts.dedup();
         let decision = if hosts.is_empty() { Decision::accept(None) } else { self.source(hosts, &mut transaction) };
         if !decision.is_accepted() {
-            return (decision, transaction);
+            return (not_for_good(decision, &transaction), transaction);
         }
         let limit = self.message_size_max(Some(&transaction));
         match declared_size {
@@ -72,6 +90,13 @@ impl Rules {
             }
             _ => (decision, transaction),
         }
+    }
+
+    /// A name that may yet prove to be a client's.
+    fn unknown_name(&self, resolved: &Resolved) -> Option<Arc<str>> {
+        let unknown = self.parts.source_names.iter().filter(|(name, _)| !resolved.is_known(name)).min()?;
+        let (HostName::A(name) | HostName::Mx(name), hosts) = unknown;
+        Some(format!("RelayHost/{} spec.sources: the addresses of {name} are not known yet", some(hosts)).into())
     }
 
     /// A source may send as those of our domains that list its host, and as nobody else.
@@ -136,7 +161,7 @@ impl Rules {
             None => self.rcpt_foreign(transaction, &recipient),
         };
         if !decision.is_accepted() {
-            return decision;
+            return not_for_good(decision, transaction);
         }
         let limits = transaction.policy.map_or(self.widest, |policy| self.parts.policies[policy].limits);
         if transaction.recipients.len() >= limits.recipients {
@@ -344,41 +369,6 @@ impl Rules {
     fn limit_object(&self, policy: Option<usize>, field: &str) -> Option<Arc<str>> {
         policy.map(|policy| format!("FilterPolicy/{} spec.limits.{field}", self.parts.policies[policy].name).into())
     }
-}
-
-/// The first of these names, and how many there are besides: a reply has one line.
-fn some(names: &[Arc<str>]) -> String {
-    match names {
-        [] => String::new(),
-        [name] => name.to_string(),
-        [name, others @ ..] => format!("{name} (or {} others)", others.len()),
-    }
-}
-
-/// `RelayDomain/contoso spec.recipients`
-fn field(domain: &Domain, field: &str) -> Arc<str> {
-    format!("RelayDomain/{} {field}", domain.name).into()
-}
-
-/// The settings of this domain are incomplete: the client comes again, the log says what is missing.
-fn unresolved(domain: &Domain, what: &str, reason: &str) -> Decision {
-    let text = format!("{what}: the settings for this domain are incomplete, try again later");
-    let object = format!("RelayDomain/{}: {reason}", domain.name);
-    Decision::refuse("unresolved", Reply::new(451, Enhanced(4, 3, 5), text), Some(object.into()))
-}
-
-/// The refusal of plain text to a domain that requires TLS. Known only at RCPT; the reply is that of RFC 3207, section 4.
-/// Without a certificate of ours the client cannot do better: it comes again, until there is one.
-fn unprotected(domain: &Domain, what: &str, tls: Tls) -> Option<Decision> {
-    let (rule, reply) = match tls {
-        Tls::Active => return None,
-        Tls::Unused => ("tls-required", Reply::new(530, Enhanced(5, 7, 0), "Must issue a STARTTLS command first")),
-        Tls::Unavailable => {
-            let text = format!("{what}: this domain needs TLS, which is not available now, try again later");
-            ("tls-unavailable", Reply::new(451, Enhanced(4, 3, 5), text))
-        }
-    };
-    Some(Decision::refuse(rule, reply, Some(field(domain, "spec.inboundTLS"))))
 }
 
 /// Whether the local part is one of these, in any case.

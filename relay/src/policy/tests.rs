@@ -1,9 +1,14 @@
 //! The decision order of the API, row by row.
 
+use std::collections::{HashMap, HashSet};
+
+use postern_wire::snapshot::HostName;
+
 use super::client::{Networks, range};
 use super::limits::Limits;
 use super::names::Names;
 use super::recipient::{Addresses, Known, Recipients};
+use super::resolved::{Answers, Resolved};
 use super::sender::{Patterns, Senders};
 use super::*;
 use crate::address::ForwardPath;
@@ -13,12 +18,14 @@ const OUTSIDER: &str = "203.0.113.9";
 const EXCHANGE: &str = "10.20.0.5";
 const CRM: &str = "10.20.1.5";
 const LOCAL: &str = "192.0.2.25";
+const NAMED_APP: &str = "10.30.0.1";
+const NAMED_SPAMMER: &str = "198.18.0.7";
 
 fn policy(name: &str, message_size: u64, recipients: usize, blocked: &[&str]) -> Arc<Policy> {
     let senders =
         Senders { blocked: Patterns::new(blocked.iter().copied()), allowed: Patterns::new(["good@spam.example"]) };
     let limits = Limits { message_size, recipients, hops: 5 };
-    Arc::new(Policy { blocked_names: Vec::new(), name: name.into(), limits, senders })
+    Arc::new(Policy { name: name.into(), limits, senders })
 }
 
 fn listed(addresses: &[&str]) -> Recipients {
@@ -51,6 +58,8 @@ fn rules() -> Rules {
     let mut blocked_clients = Networks::default();
     blocked_clients.insert(range("198.51.100.0/24").unwrap(), &[], ());
     Rules::new(Parts {
+        source_names: HashMap::from([(HostName::A("app.test".to_owned()), vec!["crm".into()])]),
+        blocked_names: HashSet::from([HostName::Mx("spam.test".to_owned())]),
         blocked_clients,
         sources,
         names: Arc::new(
@@ -68,13 +77,23 @@ fn rules() -> Rules {
     })
 }
 
+/// What the names stand for once they are known.
+fn resolved() -> Resolved {
+    let (app, spam) = (HostName::A("app.test".to_owned()), HostName::Mx("spam.test".to_owned()));
+    let (apps, spammers) = ([NAMED_APP.parse().unwrap()], [NAMED_SPAMMER.parse().unwrap()]);
+    Resolved::new([
+        Answers { name: &app, sources: Some(&apps), blocked: &[], problem: None },
+        Answers { name: &spam, sources: Some(&[]), blocked: &spammers, problem: None },
+    ])
+}
+
 fn connected(client: &str) -> Client {
     Client::plain(client.parse().unwrap(), LOCAL.parse().unwrap())
 }
 
 fn mail(rules: &Rules, client: &str, sender: &str, size: Option<u64>) -> (Decision, Transaction) {
     let sender = if sender.is_empty() { ReversePath::Null } else { ReversePath::Mailbox(sender.parse().unwrap()) };
-    rules.mail(&connected(client), sender, size)
+    rules.mail(&connected(client), &resolved(), sender, size)
 }
 
 fn rcpt(rules: &Rules, transaction: &mut Transaction, to: &str) -> Decision {
@@ -101,11 +120,49 @@ fn object(decision: &Decision) -> &str {
 fn a_blocked_client_is_told_so_at_connect() {
     let rules = rules();
     for client in ["198.51.100.7", "::ffff:198.51.100.7"] {
-        let decision = rules.connect(&connected(client));
+        let decision = rules.connect(&connected(client), &Resolved::default());
         assert_eq!(said(&decision), "554 5.7.1 198.51.100.7: this address is blocked here");
         assert_eq!(object(&decision), "FilterPolicy/default spec.connections.blockedClients");
     }
-    assert!(rules.connect(&connected(OUTSIDER)).is_accepted());
+    assert!(rules.connect(&connected(OUTSIDER), &resolved()).is_accepted());
+    assert!(!rules.connect(&connected(NAMED_SPAMMER), &resolved()).is_accepted());
+    assert!(rules.connect(&connected(NAMED_SPAMMER), &Resolved::default()).is_accepted(), "not known yet, not blocked");
+    assert!(rules.connect(&connected(NAMED_APP), &resolved()).is_accepted());
+}
+
+#[test]
+fn a_name_of_a_source_is_as_good_as_its_addresses() {
+    let rules = rules();
+    let (decision, transaction) = mail(&rules, NAMED_APP, "x@fabrikam.com", None);
+    assert_eq!((said(&decision), object(&decision)), ("250".to_owned(), "RelayDomain/fabrikam spec.outbound.hosts"));
+    let Party::Source { hosts, domain } = transaction.party else { panic!("an outsider") };
+    assert_eq!((hosts.len(), domain.as_deref()), (1, Some("fabrikam.com")));
+    // Blocked clients and sources are two tables.
+    let (_, transaction) = mail(&rules, NAMED_SPAMMER, "x@fabrikam.com", None);
+    assert_eq!(transaction.party, Party::Outsider);
+}
+
+#[test]
+fn nobody_is_sent_away_for_good_while_a_source_is_unknown() {
+    let rules = rules();
+    let unknown = "451 4.4.3 it is not known yet who may relay here, try again later";
+    let sender = || ReversePath::Mailbox("x@fabrikam.com".parse().unwrap());
+    let (decision, mut transaction) = rules.mail(&connected(NAMED_APP), &Resolved::default(), sender(), None);
+    assert_eq!(said(&decision), "250");
+    let decision = rcpt(&rules, &mut transaction, "someone@far.test");
+    assert_eq!((said(&decision).as_str(), decision.rule), (unknown, "unknown-source"));
+    assert_eq!(object(&decision), "RelayHost/crm spec.sources: the addresses of app.test are not known yet");
+    // What does not depend on who it is stays final, and what anybody may do stays possible.
+    assert_eq!(
+        said(&rcpt(&rules, &mut transaction, "eve@contoso.com")),
+        "550 5.1.1 <eve@contoso.com>: no such recipient"
+    );
+    assert_eq!(said(&rcpt(&rules, &mut transaction, "bob@contoso.com")), "250");
+    // A source of another host may be this one too.
+    let (decision, _) = rules.mail(&connected(EXCHANGE), &Resolved::default(), sender(), None);
+    assert_eq!(said(&decision), unknown);
+    let (decision, _) = rules.mail(&connected(EXCHANGE), &resolved(), sender(), None);
+    assert_eq!(decision.rule, "not-our-sender");
 }
 
 /// client, sender, answer begins with, rule, object begins with

@@ -80,7 +80,7 @@ impl Desk {
     pub(super) async fn answer(&mut self, question: Question) -> Answer {
         match question {
             Question::Client => {
-                let decision = self.server.live.load().rules.connect(&self.client);
+                let decision = self.server.live.load().rules.connect(&self.client, &self.server.names.load());
                 self.decided(&decision, None)
             }
             Question::Hello => {
@@ -99,7 +99,7 @@ impl Desk {
         let config = self.server.live.load_full();
         self.identify(&config);
         let Mail { sender, size, body, utf8, ret, envid } = mail;
-        let (decision, transaction) = config.rules.mail(&self.client, sender, size);
+        let (decision, transaction) = config.rules.mail(&self.client, &self.server.names.load(), sender, size);
         if !decision.is_accepted() {
             return self.refuse(&decision, Some(&transaction), None);
         }

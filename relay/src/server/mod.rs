@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use listener::{Listener, run};
 
-use crate::config::Live;
+use crate::config::{Live, LiveNames};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::queue_id::QueueId;
@@ -35,6 +35,8 @@ pub struct Server {
     pub hostname: Arc<str>,
     /// The settings in force, asked at each connection, EHLO and MAIL. A transaction keeps those that it began with.
     pub live: Live,
+    /// What the names in them stand for now, asked at each connection and MAIL.
+    pub names: LiveNames,
     /// Where messages go.
     pub spool: Spool,
     /// The limits of this process.

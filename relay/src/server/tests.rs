@@ -87,6 +87,7 @@ impl Rig {
         let server = Server {
             hostname: "mx.test".into(),
             live: Arc::clone(&live),
+            names: Arc::default(),
             spool: spool.clone(),
             limits,
             metrics: metrics.clone(),

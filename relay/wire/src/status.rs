@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
+use crate::snapshot::HostName;
 
 /// A relay's own account of what it enforces. The operator makes `Programmed` of it.
 ///
@@ -22,6 +23,22 @@ pub struct Status {
     pub rejected: Option<String>,
     /// Each object of the settings in force.
     pub objects: Vec<Object>,
+    /// Each name that is a source or a blocked client in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<ResolvedName>,
+}
+
+/// A name that stands for addresses, as one relay knows it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedName {
+    /// The name.
+    pub name: HostName,
+    /// How many addresses it has.
+    pub addresses: u64,
+    /// Why its last look-up failed: what it had before stays for a while. Absent: it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// One object as a relay enforces it.

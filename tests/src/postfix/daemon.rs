@@ -32,6 +32,14 @@ impl Daemon {
     /// # Errors
     /// With its log, when it does not start; or when Postfix is not installed, or this is not root.
     pub fn start(next_hop: SocketAddr, settings: &str) -> Result<Self> {
+        Self::start_with(next_hop, settings, &[])
+    }
+
+    /// The same with further files in its configuration directory, such as `sasl/smtpd.conf`.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_with(next_hop: SocketAddr, settings: &str, files: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("postfix-").tempdir()?;
         let path = folder.path();
         let address = loopback::address();
@@ -42,6 +50,11 @@ impl Daemon {
         }
         fs::write(path.join("etc/main.cf"), main_cf(path, next_hop) + settings)?;
         fs::write(path.join("etc/master.cf"), master_cf(address))?;
+        for (name, content) in files {
+            let file = path.join("etc").join(name);
+            fs::create_dir_all(file.parent().unwrap_or(path))?;
+            fs::write(file, content)?;
+        }
         let chown = Command::new("chown").arg("postfix").arg(path.join("data")).status()?;
         ensure!(chown.success(), "no user postfix: is Postfix installed?");
         let mut command = Command::new(POSTFIX);

@@ -34,10 +34,10 @@ fn play_after(offered: Capabilities, recipients: usize, lines: &[&str], reset: b
         recipients: mailboxes.iter().map(|mailbox| Recipient { mailbox, dsn: None }).collect(),
         size: 7,
         eight_bit: true,
-        binary: offered.chunking,
+        binary: offered.binary_mime,
         utf8: false,
         dsn: None,
-        leading_dots: false,
+        leading_dots: offered.chunking,
     };
     let mut dialogue = Dialogue::new(&transaction, offered, reset);
     let (mut written, mut lines) = (String::new(), lines.iter());
@@ -224,4 +224,12 @@ fn binary_content_goes_as_one_chunk_once_somebody_was_taken() {
         play(Capabilities { pipelining: false, ..BINARY }, 1, &["250 ok", "250 ok", "451 4.3.0 later"]);
     assert!(written.contains("(chunk)"), "{written}");
     assert_eq!(told(&sent), ["not now, after the dot: 451 4.3.0 later"]);
+}
+
+#[test]
+fn lines_that_begin_with_a_dot_go_as_one_chunk_where_that_is_offered() {
+    let offered = Capabilities { chunking: true, ..ESMTP };
+    let (written, sent, _) = play(offered, 1, &["250 ok", "250 ok", "250 queued"]);
+    assert!(written.starts_with("MAIL FROM:<s@a.test> SIZE=7 BODY=8BITMIME|RCPT") && written.contains("(chunk)"));
+    assert_eq!(told(&sent), ["taken 250 queued"]);
 }

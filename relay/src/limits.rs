@@ -100,6 +100,8 @@ limits! {
         "a client that does not read our replies for so long is closed";
     handshake_time: Duration = "handshake-time", "POSTERN_HANDSHAKE_TIME", "seconds", 10, 1, 60,
         "a client whose TLS handshake is not over by then is closed";
+    proxy_header_time: Duration = "proxy-header-time", "POSTERN_PROXY_HEADER_TIME", "seconds", 3, 1, 60,
+        "a trusted proxy that has not said by then for whom it connects is served as itself, and is no source";
     body_time: Duration = "body-time", "POSTERN_BODY_TIME", "seconds", 300, 1, 3600,
         "a client that sends nothing of its message for so long gets 421 4.4.2 and is closed";
     body_rate: u64 = "body-rate", "POSTERN_BODY_RATE", "octets a second", 500, 1, 1 << 20,

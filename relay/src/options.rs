@@ -23,6 +23,12 @@ pub struct Flags {
     /// without it the first, is for everyone else. Followed while they change. With it STARTTLS is offered
     #[arg(long, env = "POSTERN_TLS", value_name = "DIR", hide_env = true)]
     pub tls: Option<PathBuf>,
+    /// Proxies, as ranges with commas, that must say for whom they connect: PROXY protocol 1 or 2. Others must not
+    #[arg(long, env = "POSTERN_PROXY_FROM", value_name = "CIDR", value_delimiter = ',', value_parser = range, hide_env = true)]
+    pub proxy_from: Vec<IpNet>,
+    /// Addresses, as ranges with commas, that make nobody a source: those of nodes that hide clients behind them
+    #[arg(long, env = "POSTERN_NEVER_SOURCE", value_name = "CIDR", value_delimiter = ',', value_parser = range, hide_env = true)]
+    pub never_source: Vec<IpNet>,
     /// Where /livez, /readyz, /metrics and /status are answered
     #[arg(long, env = "POSTERN_HTTP", value_name = "ADDR:PORT", hide_env = true)]
     pub http: Option<SocketAddr>,
@@ -62,6 +68,10 @@ pub struct Options {
     pub smtps: Vec<SocketAddr>,
     /// The folder of certificates. Absent: no TLS for clients.
     pub tls: Option<PathBuf>,
+    /// Proxies that must say for whom they connect.
+    pub proxy_from: Vec<IpNet>,
+    /// Addresses that make nobody a source.
+    pub never_source: Vec<IpNet>,
     /// Where `/livez`, `/readyz`, `/metrics` and `/status` are answered.
     pub http: SocketAddr,
     /// The unix socket for `postern queue`. Absent: there is none.
@@ -117,7 +127,20 @@ impl Flags {
     /// # Errors
     /// [`BadFlag`], naming flag and value.
     pub fn into_options(self, settings: PathBuf, spool: PathBuf, defaults: Defaults) -> Result<Options, BadFlag> {
-        let Self { smtp, smtps, tls, http, control, hostname, dns, mx_allow, mx_port, limits } = self;
+        let Self {
+            smtp,
+            smtps,
+            tls,
+            proxy_from,
+            never_source,
+            http,
+            control,
+            hostname,
+            dns,
+            mx_allow,
+            mx_port,
+            limits,
+        } = self;
         let is_name = |name: &str| name.parse::<Domain>().is_ok_and(|name| !name.is_literal());
         let hostname = match hostname {
             Some(name) if is_name(&name) => name,
@@ -147,6 +170,8 @@ impl Flags {
             smtp: if smtp.is_empty() { vec![defaults.smtp] } else { smtp },
             smtps,
             tls,
+            proxy_from,
+            never_source,
             http: http.unwrap_or(defaults.http),
             control: control.or(defaults.control),
             hostname,

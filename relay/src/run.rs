@@ -300,9 +300,17 @@ impl Relay {
     }
 
     fn server(&self, spool: Spool, live: Live) -> Server {
-        let (hostname, limits) = (self.options.hostname.as_str().into(), self.options.limits.clone());
-        let names = self.admin.names.clone();
-        Server { hostname, live, names, spool, limits, metrics: self.admin.metrics.clone() }
+        let Options { hostname, proxy_from, never_source, limits, .. } = &self.options;
+        Server {
+            hostname: hostname.as_str().into(),
+            live,
+            names: self.admin.names.clone(),
+            spool,
+            trusted_proxies: proxy_from.iter().copied().collect(),
+            never_sources: never_source.iter().copied().collect(),
+            limits: limits.clone(),
+            metrics: self.admin.metrics.clone(),
+        }
     }
 
     fn delivery(&self, spool: Spool, arrivals: Arrivals, live: Live, lookup: Arc<dyn Lookup>) -> delivery::Options {

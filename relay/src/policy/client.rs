@@ -65,6 +65,14 @@ impl<T> Default for Networks<T> {
     }
 }
 
+impl FromIterator<IpNet> for Networks<()> {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(ranges: I) -> Self {
+        let mut networks = Self::default();
+        ranges.into_iter().for_each(|range| networks.insert(range, &[], ()));
+        networks
+    }
+}
+
 impl<T> Networks<T> {
     /// Adds `range` without the parts in `except`.
     pub fn insert(&mut self, range: IpNet, except: &[IpNet], value: T) {

@@ -58,6 +58,8 @@ pub struct Client {
     pub address: IpAddr,
     /// Our own address that it connected to: `postmaster@[this]` is ours.
     pub local: IpAddr,
+    /// Its address is, or may be, that of something between it and us, and makes it no source.
+    pub masked: bool,
     /// How its connection is protected.
     pub tls: Tls,
     /// The hosts that it has proven to be by a client certificate: names of host sections.
@@ -65,9 +67,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// In plain text, without any certificate, theirs or ours.
+    /// At its own address, in plain text, without any certificate, theirs or ours.
     pub fn plain(address: IpAddr, local: IpAddr) -> Self {
-        Self { address, local, tls: Tls::Unavailable, certified: Vec::new() }
+        Self { address, local, masked: false, tls: Tls::Unavailable, certified: Vec::new() }
     }
 }
 

@@ -68,14 +68,15 @@ impl Rules {
         sender: ReversePath,
         declared_size: Option<u64>,
     ) -> (Decision, Transaction) {
-        let Client { address, local, tls, certified } = client;
+        let Client { address, local, masked, tls, certified } = client;
         let (client, local) = (address.to_canonical(), local.to_canonical());
         let (tls, party, policy, recipients) = (*tls, Party::Outsider, None, Vec::new());
         let unknown_name = self.unknown_name(resolved);
         let mut transaction =
             Transaction { client, local, tls, sender, declared_size, party, policy, recipients, unknown_name };
         let named = resolved.sources(client).iter().filter_map(|name| self.parts.source_names.get(name)).flatten();
-        let mut hosts: Vec<Arc<str>> = self.parts.sources.find(client).chain(named).chain(certified).cloned().collect();
+        let by_address = self.parts.sources.find(client).chain(named).filter(|_| !masked);
+        let mut hosts: Vec<Arc<str>> = by_address.chain(certified).cloned().collect();
         hosts.sort_unstable();
         hosts.dedup();
         let decision = if hosts.is_empty() { Decision::accept(None) } else { self.source(hosts, &mut transaction) };

@@ -29,7 +29,10 @@ const REPLIES_MAX: usize = 4 << 10;
 pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) port: Arc<Port>,
+    /// By its own word, or that of a trusted proxy.
     pub(super) client: IpAddr,
+    /// The trusted proxy in between, if there is one.
+    pub(super) proxy: Option<IpAddr>,
     pub(super) seat: Seat,
     shutdown: Shutdown,
     pub(super) wire: Wire,
@@ -72,6 +75,7 @@ impl Connection {
             chunks: None,
             line_deadline: None,
             draining: false,
+            proxy: None,
             server,
             port,
         })
@@ -91,12 +95,13 @@ impl Connection {
                 }
                 Err(Gone::Closed) => tracing::debug!(client = %self.client, "the client has closed the connection"),
                 Err(Gone::Deaf) => self.note_end(Closed::Timeout),
-                Err(Gone::Insecure) => {}
+                Err(Gone::Told) => {}
             }
         }
     }
 
     async fn talk(&mut self) -> Result<Closed, Gone> {
+        Box::pin(self.introduce()).await?;
         if self.port.implicit {
             Box::pin(self.secure()).await?;
             self.step(Input::TlsUp);
@@ -223,7 +228,8 @@ impl Connection {
         if why != Closed::Blocked {
             let reply = String::from_utf8_lossy(self.replies.as_bytes());
             let reply = reply.lines().next_back().unwrap_or_default();
-            tracing::info!(client = %self.client, reply, decision, "connection closed");
+            let proxy = self.proxy.map(tracing::field::display);
+            tracing::info!(client = %self.client, proxy, reply, decision, "connection closed");
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Desk {
     server: Arc<Server>,
     port: Arc<Port>,
     client: Client,
+    /// The trusted proxy in between, if there is one.
+    proxy: Option<IpAddr>,
     /// What TLS has shown, once it stands.
     proof: Option<Box<Proof>>,
     open: Option<Box<Open>>,
@@ -59,7 +61,17 @@ enum Content {
 
 impl Desk {
     pub(super) fn new(server: Arc<Server>, port: Arc<Port>, client: IpAddr, local: IpAddr) -> Self {
-        Self { server, port, client: Client::plain(client, local), proof: None, open: None }
+        Self { server, port, client: Client::plain(client, local), proxy: None, proof: None, open: None }
+    }
+
+    /// A trusted proxy has said who the client is.
+    pub(super) fn introduced(&mut self, client: IpAddr, local: IpAddr, proxy: IpAddr) {
+        (self.client.address, self.client.local, self.proxy) = (client, local, Some(proxy));
+    }
+
+    /// Its address may be somebody else's.
+    pub(super) fn masked(&mut self) {
+        self.client.masked = true;
     }
 
     /// TLS stands.
@@ -201,7 +213,8 @@ impl Desk {
         self.server.metrics.server().decisions.get_or_create(&Rule { rule }).inc();
         let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
         let tls = self.proof.as_ref().map(|proof| tracing::field::display(&proof.protection));
-        tracing::info!(client = %self.client.address, tls, %from, to, decision = rule, "message refused");
+        let proxy = self.proxy.map(tracing::field::display);
+        tracing::info!(client = %self.client.address, proxy, tls, %from, to, decision = rule, "message refused");
         end
     }
 
@@ -280,7 +293,8 @@ impl Desk {
         let (from, to) = (&open.transaction.sender, addresses(&open.transaction));
         let object = open.object.as_deref().unwrap_or_default();
         let tls = self.protection().map(tracing::field::display);
-        tracing::info!(queue_id = %receipt.id(), client = %self.client.address, tls, %from, to, reply = "250 2.0.0", decision = "accepted",
+        let proxy = self.proxy.map(tracing::field::display);
+        tracing::info!(queue_id = %receipt.id(), client = %self.client.address, proxy, tls, %from, to, reply = "250 2.0.0", decision = "accepted",
             object, size, "message accepted");
     }
 
@@ -296,7 +310,8 @@ impl Desk {
         };
         let object = decision.object.as_deref().unwrap_or_default();
         let tls = self.protection().map(tracing::field::display);
-        tracing::info!(client = %self.client.address, tls, from, to, %reply, decision = decision.rule, object, "refused");
+        let proxy = self.proxy.map(tracing::field::display);
+        tracing::info!(client = %self.client.address, proxy, tls, from, to, %reply, decision = decision.rule, object, "refused");
         Answer::No(reply.clone())
     }
 

@@ -15,7 +15,7 @@ impl Connection {
     pub(super) async fn secure(&mut self) -> Result<(), Gone> {
         let config = match &self.port.acceptor {
             Some(acceptor) => acceptor.config(&self.server.live.load().authorities),
-            None => return Err(Gone::Insecure), // nobody offers it then
+            None => return Err(Gone::Told), // nobody offers it then
         };
         let secured = match config {
             Ok(config) => {
@@ -30,7 +30,7 @@ impl Connection {
         self.server.metrics.server().tls_handshakes.get_or_create(&Handshake { result }).inc();
         if let Err(why) = secured {
             self.note_unsecured(&why);
-            return Err(Gone::Insecure);
+            return Err(Gone::Told);
         }
         if let Some(tls) = self.wire.tls() {
             self.desk.proven(Proof::new(tls));
@@ -49,7 +49,10 @@ impl Connection {
             Unsecured::Failed(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 tracing::debug!(client = %self.client, "the client has closed the connection during its TLS handshake");
             }
-            _ => tracing::info!(client = %self.client, reason, decision = "tls-handshake", "connection closed"),
+            _ => {
+                let proxy = self.proxy.map(tracing::field::display);
+                tracing::info!(client = %self.client, proxy, reason, decision = "tls-handshake", "connection closed");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //! replies are never out of order. But whoever goes on behind EHLO without its answer is closed, as everyone is who talks
 //! behind a command that ends a group (RFC 2920): no message can come in before its client has listened.
 
+mod arrival;
 mod connection;
 mod desk;
 mod handshake;
@@ -24,6 +25,7 @@ pub use listener::{Listener, run};
 use crate::config::{Live, LiveNames};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::policy::client::Networks;
 use crate::queue_id::QueueId;
 use crate::smtp::session::{self, Stored};
 use crate::spool::{Receipt, Spool};
@@ -39,6 +41,10 @@ pub struct Server {
     pub names: LiveNames,
     /// Where messages go.
     pub spool: Spool,
+    /// Those whose PROXY header says who the client is.
+    pub trusted_proxies: Networks<()>,
+    /// Those that no address makes a source: something in between may hide behind it who the client is.
+    pub never_sources: Networks<()>,
     /// The limits of this process.
     pub limits: Limits,
     /// Where it counts.

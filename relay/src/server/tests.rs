@@ -89,6 +89,8 @@ impl Rig {
             live: Arc::clone(&live),
             names: Arc::default(),
             spool: spool.clone(),
+            trusted_proxies: Networks::default(),
+            never_sources: Networks::default(),
             limits,
             metrics: metrics.clone(),
         };

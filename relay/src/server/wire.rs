@@ -103,8 +103,8 @@ pub(super) enum Gone {
     Closed,
     /// It has not read our replies in time.
     Deaf,
-    /// There is no TLS where there must be, and that was told already.
-    Insecure,
+    /// It is over before a word of SMTP could be said, and the log was told why.
+    Told,
 }
 
 /// Why a TLS handshake has come to nothing.

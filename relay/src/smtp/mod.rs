@@ -7,6 +7,7 @@ pub mod chunk;
 pub mod command;
 pub mod line;
 mod parameters;
+pub mod proxy;
 pub mod reply;
 pub mod session;
 pub mod turn;

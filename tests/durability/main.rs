@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 
+mod backlog;
 mod damage;
 mod descriptors;
 mod disk;

@@ -161,6 +161,15 @@ fn without_descriptors_no_room_is_counted_and_mail_is_taken_as_soon_as_there_is_
 }
 
 #[test]
+fn when_one_slot_cannot_be_made_the_others_that_are_coming_are_no_room_either() {
+    let (mut log, disk) = log(8);
+    while log.wants_slot() {}
+    disk.set_faults(Faults { descriptors: 1, ..Faults::default() });
+    log.slot_came(disk.allocate());
+    assert_eq!(log.free_segments(), 0);
+}
+
+#[test]
 fn a_full_disk_is_another_trouble_than_a_missing_descriptor() {
     let (mut log, disk) = log(6);
     disk.set_faults(Faults { space: 1, ..Faults::default() });

@@ -124,9 +124,12 @@ mod tests {
         for content in [&b"a: b\r\n\r\n\n\r\0"[..], b"\r\n\r", b"a: b\r\n\r\n01234567890123456789"] {
             assert_eq!(check(&[content], true), Ok(false), "{content:?}");
         }
-        for (content, why) in
-            [(&b"a: b\n\r\n"[..], Broken::BareLf), (b"a: b\0\r\n\r\n", Broken::Nul), (b"a\r", Broken::BareCr)]
-        {
+        for (content, why) in [
+            (&b"a: b\n\r\n"[..], Broken::BareLf),
+            (b"a: b\r\nc: d\ne: f\r\n\r\n", Broken::BareLf),
+            (b"a: b\0\r\n\r\n", Broken::Nul),
+            (b"a\r", Broken::BareCr),
+        ] {
             assert_eq!(check(&[content], true), Err(why), "{content:?}");
         }
     }

@@ -48,6 +48,18 @@ fn columns(page: &mut String, rows: &[[String; 6]]) {
 mod tests {
     use super::*;
 
+    /// `POSTERN_BLESS=1` writes it anew.
+    #[test]
+    fn the_committed_page_is_the_one_that_is_printed() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/LIMITS.md");
+        let page = page();
+        let page = format!("# Every limit\n\nAs `postern-relay --help-limits` prints them.\n\n```\n{page}```\n");
+        if std::env::var_os("POSTERN_BLESS").is_some() {
+            std::fs::write(file, &page).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap(), page, "see POSTERN_BLESS");
+    }
+
     #[test]
     fn every_limit_is_on_a_line_of_its_own_with_all_that_there_is_to_say() {
         let page = page();

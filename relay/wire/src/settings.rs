@@ -93,11 +93,17 @@ impl SettingsFile {
     /// # Errors
     /// [`Invalid`], naming what is wrong; nothing of such a file may be used.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Invalid> {
-        let Peek { schema } = serde_json::from_slice(bytes)?;
-        if schema > SCHEMA {
-            return Err(Invalid::TooNew { found: schema });
+        let file: Self = match serde_json::from_slice(bytes) {
+            Ok(file) => file,
+            // A schema that is too new explains whatever cannot be read.
+            Err(error) => match serde_json::from_slice(bytes) {
+                Ok(Peek { schema }) if schema > SCHEMA => return Err(Invalid::TooNew { found: schema }),
+                _ => return Err(error.into()),
+            },
+        };
+        if file.schema > SCHEMA {
+            return Err(Invalid::TooNew { found: file.schema });
         }
-        let file: Self = serde_json::from_slice(bytes)?;
         if !file.shards.is_empty() {
             return Err(Invalid::Sharded(file.shards.len()));
         }

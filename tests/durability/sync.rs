@@ -22,6 +22,8 @@ fn watched(number: u64, length: usize) -> (String, Vec<Call>) {
     let folder = tempfile::tempdir().unwrap();
     let trace = Trace::attach(relay.pid().unwrap(), folder.path()).unwrap();
     let id = send(&mut client, number, &message_of(number, length)).unwrap();
+    // Its answer shows that the call before it has returned, and that the trace knows.
+    client.say("NOOP", 250).unwrap();
     (id, trace.end().unwrap())
 }
 

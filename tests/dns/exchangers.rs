@@ -218,6 +218,19 @@ fn j3_a_thousand_exchangers_cost_five_tries() {
     assert_eq!(office.metric("postern_relay_delivery_failed_connections_total"), 5);
 }
 
+/// Whoever has many names for one address leaves room for the next server.
+#[test]
+fn an_address_of_many_names_is_one_try() {
+    let names: String =
+        (0..8).map(|number| format!("far 60 IN MX 10 m{number}\nm{number} 60 IN A {}\n", place(17))).collect();
+    let zones = Zones::start(&format!("{names}far 60 IN MX 20 last\nlast 60 IN A {}\n", place(18)));
+    let office = Office::open(zones.address, &[("--retry-first", "1h"), ("--retry-max", "1h")]);
+    let last = office.exchanger(18);
+    office.send("someone@far.test");
+    received(&last, &office);
+    assert_eq!(office.metric("postern_relay_delivery_failed_connections_total"), 1);
+}
+
 /// J3: at most two of them are talked to in one attempt.
 #[test]
 fn j3_two_exchangers_that_say_later_are_enough() {

@@ -59,9 +59,10 @@ pub(super) struct Walk<'a> {
     domain: Arc<str>,
     named_by: NamedBy,
     next: Next,
-    /// Addresses that may still be tried.
-    left: usize,
-    found: bool,
+    /// How many addresses may be tried.
+    most: usize,
+    /// Those that were given out: servers often share one, and once is enough.
+    given: Vec<SocketAddr>,
     seen: Seen,
 }
 
@@ -90,14 +91,14 @@ struct Seen {
 impl<'a> Walk<'a> {
     pub(super) fn new(shared: &'a Shared, goal: &Goal) -> Self {
         let most = usize::try_from(shared.limits.mx_addresses).unwrap_or(usize::MAX);
-        let (domain, named_by, next, left) = match goal {
+        let (domain, named_by, next, most) = match goal {
             Goal::Endpoint(endpoint) => {
                 (endpoint.address.clone(), NamedBy::Host, Next::Endpoint(endpoint.clone()), ADDRESSES_MAX)
             }
             Goal::Exchanges(domain) => (domain.clone(), NamedBy::Host, Next::Exchanges, most),
             Goal::Direct(domain) => (domain.clone(), NamedBy::Stranger, Next::Exchanges, most),
         };
-        Self { shared, domain, named_by, next, left, found: false, seen: Seen::default() }
+        Self { shared, domain, named_by, next, most, given: Vec::new(), seen: Seen::default() }
     }
 
     /// The next addresses, all equal, in the order in which they shall be tried. `None`: there are no more.
@@ -112,14 +113,18 @@ impl<'a> Walk<'a> {
                 Next::Tiers(tiers) => self.tier(tiers).await?,
                 Next::Nothing => return None,
             };
-            let addresses: Vec<Found> = addresses.into_iter().take(self.left).collect();
-            self.left -= addresses.len();
-            if self.left == 0 {
+            let mut new = Vec::new();
+            for found in addresses {
+                if self.given.len() < self.most && !self.given.contains(&found.address) {
+                    self.given.push(found.address);
+                    new.push(found);
+                }
+            }
+            if self.given.len() == self.most {
                 self.next = Next::Nothing;
             }
-            if !addresses.is_empty() {
-                self.found = true;
-                return Some(addresses);
+            if !new.is_empty() {
+                return Some(new);
             }
         }
     }
@@ -128,7 +133,7 @@ impl<'a> Walk<'a> {
     pub(super) fn no_way(self) -> Option<NoWay> {
         let (domain, seen) = (&self.domain, self.seen);
         let never = |status, text| NoWay { server: String::new(), fault: Fault { status, text }, never: true };
-        if self.found {
+        if !self.given.is_empty() {
             return None;
         }
         Some(match seen {

@@ -2,6 +2,7 @@
 //! arrives once the hop behaves, nothing unprintable is kept, and an innocent destination goes on.
 
 use postern_relay::metrics::Outcome;
+use postern_tests::alone::alone;
 use postern_tests::usage;
 
 use crate::hop::{Hop, TAKE_ALL};
@@ -160,6 +161,10 @@ fn an_enhanced_code_without_text_is_a_reply() {
 
 #[test]
 fn a_flood_costs_neither_memory_nor_an_innocent_session() {
+    alone("hostile::a_flood_costs_neither_memory_nor_an_innocent_session", flood);
+}
+
+fn flood() {
     let flood = Hop::start(&["FLOOD 220-x\\r\\n"]);
     let innocent = postern_tests::sink::Sink::start().unwrap();
     let settings = Settings::to(&[flood.address]).host("ok", &[innocent.address()]);

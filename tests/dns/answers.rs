@@ -8,6 +8,7 @@ use std::time::Duration;
 use postern_relay::dns::{Answer, Exchange, Failure, Lookup as _, Resolver};
 use postern_relay::limits::Limits;
 use postern_relay::metrics::Metrics;
+use postern_tests::alone::alone;
 use postern_tests::clock::wait_for;
 use postern_tests::usage;
 use tokio::runtime::Runtime;
@@ -158,6 +159,10 @@ fn j4_aliases_without_end_fail_for_now() {
 /// J5: answers that are none. Each fails for the moment, and the resolver lives on.
 #[test]
 fn j5_broken_answers_fail_for_now() {
+    alone("answers::j5_broken_answers_fail_for_now", broken_answers);
+}
+
+fn broken_answers() {
     type Liar = fn(&Asked<'_>) -> Vec<Vec<u8>>;
     let good = |asked: &Asked<'_>| asked.answer(&[mx(10, &name("mx.test"))]);
     let lies: &[(&str, Liar)] = &[

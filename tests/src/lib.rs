@@ -8,11 +8,13 @@
 //! - [`postfix`]: Postfix's smtp-sink and smtp-source, and a whole Postfix;
 //! - [`tls`]: certificates that nobody else trusts;
 //! - [`usage`]: what a process costs, from `/proc`;
+//! - [`alone`]: a test in a process of its own, to be measured;
 //! - [`loopback`]: addresses that nobody else listens on;
 //! - [`clock`]: waiting with a limit.
 //!
 //! Everything here blocks, for a test that reads from top to bottom; each peer is a thread.
 
+pub mod alone;
 pub mod clock;
 pub mod loopback;
 pub mod postfix;

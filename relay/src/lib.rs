@@ -37,4 +37,4 @@ pub mod smtp;
 pub mod spool;
 pub mod tls;
 
-pub use run::{Failure, Handle, run};
+pub use run::{Failure, Handle, run, runtime};

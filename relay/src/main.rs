@@ -16,8 +16,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `EX_USAGE` of sysexits.h.
 const BAD_FLAGS: u8 = 64;
-/// Threads for what blocks, such as reading the disk.
-const BLOCKING: usize = 16;
 /// How long tasks that are cut off may hold up the exit.
 const EXIT_TIME: Duration = Duration::from_millis(200);
 
@@ -106,8 +104,7 @@ enum Fatal {
 fn start(options: Options) -> Result<(), Fatal> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| Fatal::Provider)?;
     signals::raise_descriptors();
-    // Each thread keeps what the allocator has given it, and more of them make no disk faster.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build()?;
+    let runtime = postern_relay::runtime()?;
     let ended = runtime.block_on(async {
         let handle = Handle::new();
         tokio::spawn(signals::steer(handle.clone())?);

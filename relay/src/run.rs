@@ -42,6 +42,9 @@ use handle::Wish;
 const CUT_OFF: Duration = Duration::from_secs(2);
 /// How long the files of certificates may be half written.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Threads for what blocks, such as reading the disk. Each keeps what the allocator has given it, and more of them make no
+/// disk faster.
+const BLOCKING: usize = 16;
 /// How often the log says that a long start goes on.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -80,6 +83,14 @@ pub enum Failure {
         /// What it said.
         panic: Option<String>,
     },
+}
+
+/// What [`run`] is made for: a worker for each processor, and few threads for what blocks.
+///
+/// # Errors
+/// When the system gives no more threads or descriptors.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build()
 }
 
 /// Runs a relay until it is told to stop, by `handle`, and has drained.

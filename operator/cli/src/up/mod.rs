@@ -96,7 +96,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     signals::raise_descriptors();
     let sink = sink.then(|| Sink { directory: state.join("delivered"), refused: lower_case(&sink_refuse) });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = postern_relay::runtime()?;
     runtime.block_on(serve(source, seen, settings, options, sink))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use crate::loopback;
 use crate::program::Program;
 use crate::smtp::Client;
 
-pub use daemon::Daemon;
+pub use daemon::{Daemon, Setup};
 
 const SINK: &str = "/usr/sbin/smtp-sink";
 const SOURCE: &str = "/usr/sbin/smtp-source";

@@ -1,5 +1,6 @@
 //! A whole Postfix on addresses of its own: what it is given it hands to the next hop by its own smtp(8).
 
+use std::env;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +17,20 @@ use crate::smtp::Client;
 
 const POSTFIX: &str = "/usr/sbin/postfix";
 
+/// What a Postfix is made of, beyond what each needs that runs beside others. Its folder of configuration is
+/// `$config_directory` in its own files.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// Where its own folder is made.
+    pub parent: &'a Path,
+    /// Further lines of `main.cf`.
+    pub settings: &'a str,
+    /// Further lines of `master.cf`.
+    pub services: &'a str,
+    /// Further files in its folder of configuration, such as `sasl/smtpd.conf`.
+    pub files: &'a [(&'a str, &'a str)],
+}
+
 /// A running Postfix: configuration, queue and log in one folder; programs and user are the installed ones. Ended when it is
 /// dropped.
 #[derive(Debug)]
@@ -30,17 +45,36 @@ impl Daemon {
     /// `main.cf`.
     ///
     /// # Errors
-    /// With its log, when it does not start; or when Postfix is not installed, or this is not root.
+    /// As [`Daemon::set_up`].
     pub fn start(next_hop: SocketAddr, settings: &str) -> Result<Self> {
         Self::start_with(next_hop, settings, &[])
     }
 
-    /// The same with further files in its configuration directory, such as `sasl/smtpd.conf`.
+    /// The same with further files in its folder of configuration.
     ///
     /// # Errors
-    /// As [`Daemon::start`].
+    /// As [`Daemon::set_up`].
     pub fn start_with(next_hop: SocketAddr, settings: &str, files: &[(&str, &str)]) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("postfix-").tempdir()?;
+        let (host, port) = (next_hop.ip(), next_hop.port());
+        let settings = format!(
+            "relayhost = [{host}]:{port}\n\
+             smtpd_relay_restrictions = permit_mynetworks, reject\n\
+             smtputf8_enable = yes\n\
+             minimal_backoff_time = 1s\n\
+             maximal_backoff_time = 1s\n\
+             queue_run_delay = 1s\n\
+             {settings}"
+        );
+        Self::set_up(&Setup { parent: &env::temp_dir(), settings: &settings, services: "", files })
+    }
+
+    /// One on an address of its own, as it is told to be.
+    ///
+    /// # Errors
+    /// With its log, when it does not start; or when Postfix is not installed, or this is not root.
+    pub fn set_up(setup: &Setup<'_>) -> Result<Self> {
+        let Setup { parent, settings, services, files } = *setup;
+        let folder = tempfile::Builder::new().prefix("postfix-").tempdir_in(parent)?;
         let path = folder.path();
         let address = loopback::address();
         // Its processes give up root, and must still reach their queue.
@@ -48,8 +82,8 @@ impl Daemon {
         for name in ["etc", "queue", "data"] {
             fs::create_dir(path.join(name))?;
         }
-        fs::write(path.join("etc/main.cf"), main_cf(path, next_hop) + settings)?;
-        fs::write(path.join("etc/master.cf"), master_cf(address))?;
+        fs::write(path.join("etc/main.cf"), main_cf(path) + settings)?;
+        fs::write(path.join("etc/master.cf"), master_cf(address) + services)?;
         for (name, content) in files {
             let file = path.join("etc").join(name);
             fs::create_dir_all(file.parent().unwrap_or(path))?;
@@ -76,24 +110,65 @@ impl Daemon {
         fs::read_to_string(self.folder.path().join("mail.log")).unwrap_or_default()
     }
 
+    /// The process that starts all the others.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn master(&self) -> Result<u32> {
+        let file = self.folder.path().join("queue/pid/master.pid");
+        Ok(fs::read_to_string(&file).with_context(|| file.display().to_string())?.trim().parse()?)
+    }
+
+    /// Takes these lines out of its `main.cf`, and lets it read that anew.
+    ///
+    /// # Errors
+    /// What Postfix says about it.
+    pub fn without(&self, lines: &str) -> Result<()> {
+        let main_cf = self.configuration().join("main.cf");
+        fs::write(&main_cf, fs::read_to_string(&main_cf)?.replace(lines, ""))?;
+        self.command(POSTFIX, "reload")
+    }
+
+    /// Tries all that waits at once.
+    ///
+    /// # Errors
+    /// What Postfix says about it.
+    pub fn flush(&self) -> Result<()> {
+        self.command("/usr/sbin/postqueue", "-f")
+    }
+
+    /// Ends it, and waits for its end.
+    ///
+    /// # Errors
+    /// What Postfix says about it.
+    pub fn stop(&mut self) -> Result<()> {
+        let Some(mut program) = self.program.take() else { return Ok(()) };
+        // It ends its own processes; whoever killed only the first would leave the others behind.
+        self.command(POSTFIX, "stop")?;
+        program.wait(Duration::from_secs(30))?;
+        Ok(())
+    }
+
     fn configuration(&self) -> PathBuf {
         self.folder.path().join("etc")
+    }
+
+    fn command(&self, program: &str, argument: &str) -> Result<()> {
+        let output = Command::new(program).arg("-c").arg(self.configuration()).arg(argument).output()?;
+        ensure!(output.status.success(), "{program} {argument}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It ends its own processes; whoever killed only the first would leave the others behind.
-        drop(Command::new(POSTFIX).arg("-c").arg(self.configuration()).arg("stop").output());
-        if let Some(mut program) = self.program.take() {
-            drop(program.wait(Duration::from_secs(30)));
-        }
+        drop(self.stop());
     }
 }
 
-fn main_cf(folder: &Path, next_hop: SocketAddr) -> String {
+/// What each needs that runs beside others, and asks no DNS.
+fn main_cf(folder: &Path) -> String {
     let folder = folder.display();
-    let (host, port) = (next_hop.ip(), next_hop.port());
     format!(
         "compatibility_level = 3.6\n\
          queue_directory = {folder}/queue\n\
@@ -105,14 +180,8 @@ fn main_cf(folder: &Path, next_hop: SocketAddr) -> String {
          mynetworks = 127.0.0.0/8\n\
          inet_protocols = ipv4\n\
          alias_maps =\n\
-         relayhost = [{host}]:{port}\n\
          disable_dns_lookups = yes\n\
-         smtpd_peername_lookup = no\n\
-         smtpd_relay_restrictions = permit_mynetworks, reject\n\
-         smtputf8_enable = yes\n\
-         minimal_backoff_time = 1s\n\
-         maximal_backoff_time = 1s\n\
-         queue_run_delay = 1s\n"
+         smtpd_peername_lookup = no\n"
     )
 }
 
@@ -122,11 +191,14 @@ fn master_cf(address: SocketAddr) -> String {
         "{address} inet n - n - - smtpd\n\
          cleanup unix n - n - 0 cleanup\n\
          qmgr unix n - n 300 1 qmgr\n\
+         pickup unix n - n 60 1 pickup\n\
          tlsmgr unix - - n 1000? 1 tlsmgr\n\
          rewrite unix - - n - - trivial-rewrite\n\
          bounce unix - - n - 0 bounce\n\
          defer unix - - n - 0 bounce\n\
          trace unix - - n - 0 bounce\n\
+         verify unix - - n - 1 verify\n\
+         flush unix n - n 1000? 0 flush\n\
          proxymap unix - - n - - proxymap\n\
          smtp unix - - n - - smtp\n\
          error unix - - n - - error\n\

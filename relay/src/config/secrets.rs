@@ -1,5 +1,8 @@
 //! The secrets that a Snapshot refers to: files under the volume's `secrets/`, read once for each build.
 //!
+//! Kubernetes projects a Secret whose keys nobody knows beforehand only beside the other files of a volume, not into a
+//! folder of it: what is not under `secrets/` is looked for there.
+//!
 //! Their content never appears in an error, a log line or `Debug`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,8 +61,15 @@ impl Secrets {
             if !plain {
                 return Err(Unreadable::Name(name.clone()));
             }
-            let path = directory.join(FOLDER).join(name);
-            secrets.insert(file.clone(), read_file(&path, size_max)?.into());
+            let in_folder = directory.join(FOLDER).join(name);
+            let content = match read_file(&in_folder, size_max) {
+                Err(missing @ Unreadable::Missing(_)) => match read_file(&directory.join(name), size_max) {
+                    Err(Unreadable::Missing(_)) => Err(missing),
+                    beside => beside,
+                },
+                found => found,
+            };
+            secrets.insert(file.clone(), content?.into());
         }
         Ok(Self(secrets))
     }

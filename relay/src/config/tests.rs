@@ -362,6 +362,20 @@ fn secrets_are_read_from_their_folder_and_never_shown() {
 }
 
 #[test]
+fn secrets_beside_the_settings_are_read_where_the_folder_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = SecretFile("ca".to_owned());
+    let read = |max| Secrets::read(folder.path(), [&file].into(), max);
+    std::fs::write(folder.path().join("ca"), "projected").unwrap();
+    assert_eq!(read(99).unwrap().get(&file), Some(&b"projected"[..]));
+    let error = read(3).unwrap_err().to_string();
+    assert!(error.ends_with("/ca is larger than 3 octets"), "{error}");
+    std::fs::create_dir(folder.path().join("secrets")).unwrap();
+    std::fs::write(folder.path().join("secrets/ca"), "in the folder").unwrap();
+    assert_eq!(read(99).unwrap().get(&file), Some(&b"in the folder"[..]));
+}
+
+#[test]
 fn only_the_files_that_the_snapshot_names_are_read() {
     let mut fixture = Fixture::new();
     assert!(secret_files(&fixture.snapshot()).is_empty());

@@ -1,10 +1,11 @@
 //! The isolation of the relay pods, and the paths through it.
 //!
 //! `postern-default-deny` closes both directions. `postern-base` opens what every relay needs: DNS out; SMTP in from
-//! anywhere; the status port for the operator's pods and for namespaces labelled [`MONITORING_LABEL`]. Then one policy for
-//! each RelayHost with endpoints opens exactly their addresses and ports; and one for each RelayDomain whose mail goes
-//! directly to the recipients' MX opens port 25 of the Internet ([`super::internet`]). Each is owned by its object, so that
-//! the path closes with it. The kubelet's own probes pass in any case: that is the network plugins' contract.
+//! anywhere, with TLS from the first octet too where a relay takes that; the status port for the operator's pods and for
+//! namespaces labelled [`MONITORING_LABEL`]. Then one policy for each RelayHost with endpoints opens exactly their addresses
+//! and ports; and one for each RelayDomain whose mail goes directly to the recipients' MX opens port 25 of the Internet
+//! ([`super::internet`]). Each is owned by its object, so that the path closes with it. The kubelet's own probes pass in any
+//! case: that is the network plugins' contract.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -120,7 +121,7 @@ fn base(model: &Model) -> NetworkPolicy {
         ports: Some(["UDP", "TCP"].map(|protocol| port(protocol, IntOrString::Int(DNS_PORT))).into()),
         to: None,
     };
-    let smtp = NetworkPolicyIngressRule { ports: Some(vec![named_port("smtp")]), from: None };
+    let smtp = NetworkPolicyIngressRule { ports: Some(["smtp", "submissions"].map(named_port).into()), from: None };
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(labels(NAMESPACE_NAME_LABEL, &model.operator_namespace)),
         pod_selector: Some(labels(OPERATOR_LABEL, "true")),

@@ -90,6 +90,18 @@ enum Looked {
     Failed(String),
 }
 
+/// The addresses that one name stands for now; none when the DNS says so.
+///
+/// # Errors
+/// What is wrong with the DNS, when it has told nothing.
+pub async fn addresses(lookup: &dyn Lookup, name: &HostName, limits: &Limits) -> Result<BTreeSet<IpAddr>, String> {
+    match look_up(lookup, name, limits.mx_hosts).await {
+        Looked::Found { addresses, ttl: _, complete: _ } => Ok(addresses),
+        Looked::None => Ok(BTreeSet::new()),
+        Looked::Failed(why) => Err(why),
+    }
+}
+
 async fn look_up(lookup: &dyn Lookup, name: &HostName, hosts_max: u64) -> Looked {
     let domain = match name {
         HostName::A(name) => return one(lookup, name).await,

@@ -1,5 +1,7 @@
 //! `postern up`, as somebody who has just cloned the repository uses it: the quickstart, its edits and its mistakes.
 
+mod explain;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

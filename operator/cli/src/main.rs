@@ -10,9 +10,12 @@ use clap::{Parser, Subcommand};
 mod check;
 mod crds;
 mod dmz;
+mod explain;
+mod format;
 mod manifest;
 mod queue;
 mod render;
+mod text;
 mod up;
 mod volume;
 
@@ -32,6 +35,7 @@ enum Command {
     Up(Box<up::Args>),
     Check(check::Args),
     Render(render::Args),
+    Explain(Box<explain::Args>),
     Crds(crds::Args),
     Queue(queue::Args),
 }
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Queue(args) => queue::run(&args),
     };
@@ -48,4 +53,16 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn every_subcommand_can_be_parsed() {
+        Cli::command().debug_assert();
+    }
 }

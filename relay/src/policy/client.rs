@@ -23,6 +23,17 @@ struct Range<T> {
     value: T,
 }
 
+/// A range that holds an address, as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding<'a, T> {
+    /// The range.
+    pub range: IpNet,
+    /// The part of it that the address lies in and that does not count.
+    pub except: Option<IpNet>,
+    /// Its value.
+    pub value: &'a T,
+}
+
 /// Why a text is not a range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotARange {
@@ -83,16 +94,23 @@ impl<T> Networks<T> {
         self.ranges.entry(range).or_default().push(Range { except: except.into(), value });
     }
 
-    /// The values of all ranges that hold the address, the widest range first.
-    pub fn find(&self, address: IpAddr) -> impl Iterator<Item = &T> {
+    /// All ranges that hold the address, the widest first: also those whose exceptions hold it too.
+    pub fn holding(&self, address: IpAddr) -> impl Iterator<Item = Holding<'_, T>> {
         let address = address.to_canonical();
         let lengths = if address.is_ipv4() { &self.lengths_v4 } else { &self.lengths_v6 };
-        lengths
-            .iter()
-            .filter_map(move |length| self.ranges.get(&IpNet::new(address, *length).ok()?.trunc()))
-            .flatten()
-            .filter(move |range| !range.except.iter().any(|net| net.contains(&address)))
-            .map(|range| &range.value)
+        let nets = lengths.iter().filter_map(move |length| Some(IpNet::new(address, *length).ok()?.trunc()));
+        let found = nets.filter_map(|net| Some((net, self.ranges.get(&net)?)));
+        found.flat_map(move |(range, all)| {
+            all.iter().map(move |Range { except, value }| {
+                let except = except.iter().find(|net| net.contains(&address)).copied();
+                Holding { range, except, value }
+            })
+        })
+    }
+
+    /// The values of all ranges that hold the address, the widest range first.
+    pub fn find(&self, address: IpAddr) -> impl Iterator<Item = &T> {
+        self.holding(address).filter(|range| range.except.is_none()).map(|range| range.value)
     }
 
     /// Whether any range holds the address.

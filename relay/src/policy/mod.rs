@@ -6,6 +6,7 @@
 //! answered `550 5.7.1 relaying denied`.
 
 pub mod client;
+pub mod evidence;
 pub mod limits;
 pub mod names;
 mod parts;

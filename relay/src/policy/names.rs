@@ -52,13 +52,18 @@ impl Names {
 
     /// The holder of this domain name, or of its longest wildcard.
     pub fn find(&self, domain: &str) -> Option<usize> {
+        self.find_name(domain).map(|(holder, _)| holder)
+    }
+
+    /// The same, and the parent of the wildcard by which it was found; `None`: by the name itself.
+    pub fn find_name<'a>(&self, domain: &'a str) -> Option<(usize, Option<&'a str>)> {
         if let Some(holder) = self.exact.get(domain) {
-            return Some(*holder);
+            return Some((*holder, None));
         }
         let mut rest = domain;
         while let Some((_, parent)) = rest.split_once('.') {
             if let Some(holder) = self.wildcard.get(parent) {
-                return Some(*holder);
+                return Some((*holder, Some(parent)));
             }
             rest = parent;
         }

@@ -22,6 +22,20 @@ pub enum Known {
     Listed(Vec<Addresses>),
 }
 
+/// By what a recipient is known to exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Every local part is taken.
+    All,
+    /// A list.
+    Listed {
+        /// Which of them, counted from 0.
+        list: usize,
+        /// The address that stands there: that of the recipient, perhaps without its detail, in lower case.
+        address: String,
+    },
+}
+
 impl Recipients {
     /// Known so; the whole address is looked up first, then without its detail.
     pub fn new(known: Known, delimiter: Option<char>) -> Self {
@@ -30,13 +44,22 @@ impl Recipients {
 
     /// Whether it exists.
     pub fn exist(&self, recipient: &Mailbox) -> bool {
+        self.find(recipient).is_some()
+    }
+
+    /// By what it is known to exist; `None`: it does not.
+    pub fn find(&self, recipient: &Mailbox) -> Option<Found> {
         let lists = match &self.known {
-            Known::All => return true,
+            Known::All => return Some(Found::All),
             Known::Listed(lists) => lists,
         };
+        let listed = |key: &str| lists.iter().position(|list| list.contains(key));
         let key = recipient.key();
-        let listed = |key: &str| lists.iter().any(|list| list.contains(key));
-        listed(&key) || self.without_detail(&key).is_some_and(|key| listed(&key))
+        if let Some(list) = listed(&key) {
+            return Some(Found::Listed { list, address: key });
+        }
+        let address = self.without_detail(&key)?;
+        listed(&address).map(|list| Found::Listed { list, address })
     }
 
     /// `bob+news@example.com` → `bob@example.com`. Never of a quoted local part, which is not for us to take apart.

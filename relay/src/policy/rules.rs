@@ -7,6 +7,7 @@ use std::sync::Arc;
 use postern_wire::limits as wire;
 use postern_wire::snapshot::HostName;
 
+use super::evidence::known;
 use super::limits::{Limits, looping, too_large, too_many_recipients};
 use super::refusals::{field, not_for_good, some, unprotected, unresolved};
 use super::resolved::Resolved;
@@ -19,7 +20,7 @@ use crate::smtp::reply::Enhanced;
 /// The rules in force.
 #[derive(Debug)]
 pub struct Rules {
-    parts: Parts,
+    pub(super) parts: Parts,
     policy_index: HashMap<Arc<str>, usize>,
     /// The most lenient of all policies, for whoever is not yet held to one.
     widest: Limits,
@@ -50,8 +51,7 @@ impl Rules {
 
     /// A client has connected.
     pub fn connect(&self, client: &Client, resolved: &Resolved) -> Decision {
-        let named = || resolved.blocked(client.address).iter().any(|name| self.parts.blocked_names.contains(name));
-        if self.parts.blocked_clients.hold(client.address) || named() {
+        if self.blocking(client.address, resolved).next().is_some() {
             let client = client.address.to_canonical();
             let reply = Reply::new(554, Enhanced(5, 7, 1), format!("{client}: this address is blocked here"));
             let field = "FilterPolicy/default spec.connections.blockedClients";
@@ -68,15 +68,12 @@ impl Rules {
         sender: ReversePath,
         declared_size: Option<u64>,
     ) -> (Decision, Transaction) {
-        let Client { address, local, masked, tls, certified } = client;
-        let (client, local) = (address.to_canonical(), local.to_canonical());
-        let (tls, party, policy, recipients) = (*tls, Party::Outsider, None, Vec::new());
+        let (tls, party, policy, recipients) = (client.tls, Party::Outsider, None, Vec::new());
         let unknown_name = self.unknown_name(resolved);
+        let mut hosts: Vec<Arc<str>> = self.evidence(client, resolved).map(|evidence| evidence.host.clone()).collect();
+        let (client, local) = (client.address.to_canonical(), client.local.to_canonical());
         let mut transaction =
             Transaction { client, local, tls, sender, declared_size, party, policy, recipients, unknown_name };
-        let named = resolved.sources(client).iter().filter_map(|name| self.parts.source_names.get(name)).flatten();
-        let by_address = self.parts.sources.find(client).chain(named).filter(|_| !masked);
-        let mut hosts: Vec<Arc<str>> = by_address.chain(certified).cloned().collect();
         hosts.sort_unstable();
         hosts.dedup();
         let decision = if hosts.is_empty() { Decision::accept(None) } else { self.source(hosts, &mut transaction) };
@@ -219,7 +216,7 @@ impl Rules {
             return unresolved(domain, &what, &format!("FilterPolicy {} is missing", inbound.policy));
         };
         let object = Some(field(domain, "spec.recipients"));
-        if !is_role(recipient, &["postmaster", "abuse"]) && !inbound.recipients.exist(recipient) {
+        if known(inbound, recipient).is_none() {
             let reply = Reply::new(550, Enhanced(5, 1, 1), format!("{what}: no such recipient"));
             return Decision::refuse("unknown-recipient", reply, object);
         }
@@ -236,7 +233,7 @@ impl Rules {
         }
         let policy = &self.parts.policies[index];
         let name = &policy.name;
-        if let Some(sender) = transaction.sender.mailbox().filter(|sender| policy.senders.block(sender)) {
+        if let Some(sender) = transaction.sender.mailbox().filter(|sender| policy.senders.block(sender).is_some()) {
             let text = format!("{what}: mail from <{sender}> is refused here");
             let object = format!("FilterPolicy/{name} spec.senders.blocked");
             return Some(Decision::refuse(
@@ -363,7 +360,7 @@ impl Rules {
         self.parts.domains.iter().filter(required).map(|domain| &*domain.name)
     }
 
-    fn find(&self, domain: &str) -> Option<&Domain> {
+    pub(super) fn find(&self, domain: &str) -> Option<&Domain> {
         self.parts.names.find(domain).map(|index| &*self.parts.domains[index])
     }
 
@@ -373,7 +370,7 @@ impl Rules {
 }
 
 /// Whether the local part is one of these, in any case.
-fn is_role(mailbox: &Mailbox, roles: &[&str]) -> bool {
+pub(super) fn is_role(mailbox: &Mailbox, roles: &[&str]) -> bool {
     let key = mailbox.key();
     key.rsplit_once('@').is_some_and(|(local_part, _)| roles.contains(&local_part))
 }

@@ -19,13 +19,13 @@ pub struct Senders {
 }
 
 impl Senders {
-    /// Whether mail from this address is refused.
-    pub fn block(&self, sender: &Mailbox) -> bool {
+    /// The pattern by which mail from this address is refused, if it is.
+    pub fn block(&self, sender: &Mailbox) -> Option<&str> {
         if self.blocked.is_empty() {
-            return false;
+            return None;
         }
         let key = sender.key();
-        self.blocked.matches(&key) && !self.allowed.matches(&key)
+        self.blocked.find(&key).filter(|_| self.allowed.find(&key).is_none())
     }
 }
 
@@ -38,6 +38,7 @@ pub struct Patterns {
 
 #[derive(Clone, Debug)]
 struct Glob {
+    pattern: Box<str>,
     first: Box<[u8]>,
     middle: Vec<Finder<'static>>,
     last: Box<[u8]>,
@@ -53,7 +54,7 @@ impl Patterns {
                 None => {
                     compiled.addresses.insert(pattern.into());
                 }
-                Some((first, rest)) => compiled.globs.push(Glob::new(first, rest)),
+                Some((first, rest)) => compiled.globs.push(Glob::new(&pattern, first, rest)),
             }
         }
         compiled
@@ -64,17 +65,19 @@ impl Patterns {
         self.addresses.is_empty() && self.globs.is_empty()
     }
 
-    /// Whether any of them matches a whole address, given in lower case.
-    pub fn matches(&self, key: &str) -> bool {
-        self.addresses.contains(key) || self.globs.iter().any(|glob| glob.matches(key.as_bytes()))
+    /// One of them, in lower case, that matches a whole address, given in lower case.
+    pub fn find(&self, key: &str) -> Option<&str> {
+        let address = self.addresses.get(key).map(|address| &**address);
+        address.or_else(|| self.globs.iter().find(|glob| glob.matches(key.as_bytes())).map(|glob| &*glob.pattern))
     }
 }
 
 impl Glob {
-    fn new(first: &str, rest: &str) -> Self {
+    fn new(pattern: &str, first: &str, rest: &str) -> Self {
         let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
         let middle = middle.split('*').filter(|part| !part.is_empty());
         Self {
+            pattern: pattern.into(),
             first: first.as_bytes().into(),
             middle: middle.map(|part| Finder::new(part.as_bytes()).into_owned()).collect(),
             last: last.as_bytes().into(),
@@ -127,7 +130,7 @@ mod tests {
             let patterns = Patterns::new([pattern.as_str()]);
             for text in (0..5).flat_map(|length| words(b"ab", length)) {
                 let right = oracle(pattern.as_bytes(), text.as_bytes());
-                assert_eq!(patterns.matches(&text), right, "{pattern} on {text}");
+                assert_eq!(patterns.find(&text).is_some(), right, "{pattern} on {text}");
             }
         }
     }
@@ -151,7 +154,7 @@ mod tests {
             ("eve@example.com", true),
             ("eve@example.community", false),
         ] {
-            assert_eq!(senders.block(&sender.parse().unwrap()), blocked, "{sender}");
+            assert_eq!(senders.block(&sender.parse().unwrap()).is_some(), blocked, "{sender}");
         }
     }
 
@@ -162,7 +165,7 @@ mod tests {
         let patterns = Patterns::new([bomb.as_str()]);
         let text = format!("{}@example.com", "a".repeat(100_000));
         let start = Instant::now();
-        assert!(!patterns.matches(&text));
+        assert!(patterns.find(&text).is_none());
         assert!(start.elapsed().as_millis() < 500, "{:?}", start.elapsed());
     }
 }

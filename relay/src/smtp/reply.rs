@@ -34,6 +34,16 @@ impl Reply {
         Self { code, enhanced: None, text: text.into() }
     }
 
+    /// To MAIL.
+    pub fn sender_ok() -> Self {
+        Self::new(250, Enhanced(2, 1, 0), "sender ok")
+    }
+
+    /// To RCPT.
+    pub fn recipient_ok() -> Self {
+        Self::new(250, Enhanced(2, 1, 5), "recipient ok")
+    }
+
     /// Whether it says yes (2xx or 3xx).
     pub fn is_positive(&self) -> bool {
         self.code < 400

@@ -260,14 +260,14 @@ impl<R: Stored> Session<R> {
             (Asked::StartTls, answer) => self.may_start_tls(answer, out),
             (Asked::Sender { binary }, Answer::Yes) => {
                 self.transaction = Some(Transaction { binary, ..Transaction::default() });
-                out.push(&Reply::new(250, Enhanced(2, 1, 0), "sender ok"));
+                out.push(&Reply::sender_ok());
                 self.ready(out)
             }
             (Asked::Recipient, Answer::Yes) => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.accepted += 1;
                 }
-                out.push(&Reply::new(250, Enhanced(2, 1, 5), "recipient ok"));
+                out.push(&Reply::recipient_ok());
                 self.ready(out)
             }
             (Asked::Content, Answer::Yes) => {

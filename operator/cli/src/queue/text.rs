@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use postern_relay::control::{AGES, Act, Detail, Message, Pending, Row, State};
 use postern_relay::envelope::Remote;
 
+use crate::text::printable;
+
 /// Lines that are set under each other; more are printed as they come.
 const TOGETHER: usize = 500;
 /// Characters of a reply in a list.
@@ -175,18 +177,6 @@ fn said(remote: &Remote, width: usize) -> String {
     let cut = if reply.len() < remote.reply.len() { "…" } else { "" };
     let server = if remote.server.is_empty() { String::new() } else { format!("{}: ", remote.server) };
     printable(&format!("{server}{reply}{cut}"))
-}
-
-/// What a stranger wrote must not steer the terminal.
-pub(super) fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char.is_control() && char != '\t' {
-            true => printable.extend(char.escape_default()),
-            false => printable.push(char),
-        }
-    }
-    printable
 }
 
 /// The time between, in its largest unit: `5s`, `12m`, `3h`, `2d`.

@@ -11,6 +11,7 @@ use postern_relay::queue_id::QueueId;
 use serde::Serialize;
 
 use super::{NONE, NOT_ALL, Output, json, text};
+use crate::text::printable;
 
 /// Octets of content in one line: with escapes it stays far below what the relay takes.
 const PIECE: usize = 32 << 10;
@@ -51,7 +52,7 @@ pub(super) fn export(
                 writing.write(&octets)?;
             }
             Answer::Skipped { id, reason } => {
-                eprintln!("{id} is left out: {}", text::printable(&reason));
+                eprintln!("{id} is left out: {}", printable(&reason));
                 (writing, skipped) = (None, skipped + 1);
                 target.drop_half(id);
             }
@@ -214,7 +215,7 @@ impl Imported {
             Ok(false) => self.known += 1,
             Err(error) => match error.downcast_ref() {
                 Some(postern_relay::control::ClientError::Refused(reason)) => {
-                    eprintln!("{name}: {}", text::printable(reason));
+                    eprintln!("{name}: {}", printable(reason));
                     self.failed += 1;
                 }
                 _ => return Err(error.context(name.to_owned())),

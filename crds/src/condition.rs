@@ -74,9 +74,11 @@ vocabulary! {
         ConfigMapNotFound,
         /// ResolvedRefs, False: a Secret that is named, or its key, does not exist.
         SecretNotFound,
+        /// ResolvedRefs, False: a Service that is named, or its port, does not exist.
+        ServiceNotFound,
         /// ResolvedRefs, False: what is named exists, but does not hold what is needed.
         ContentInvalid,
-        /// ResolvedRefs, Unknown: the operator may not read what is named; the Role of the DMZ is missing.
+        /// ResolvedRefs, Unknown: the operator may not read what is named; the Role of the DMZ, or its ClusterRole, is missing.
         Forbidden,
 
         /// Programmed, False: some ready relays do not enforce this generation yet.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Duration;
 use crate::host_list::{AddressesOf, Cidr, MxOf, WIDTH, WIDTH_OF};
-use crate::reference::{KeyRef, SecretRef};
+use crate::reference::{KeyRef, SecretRef, ServiceRef};
 use crate::status::HostStatus;
 
 /// A mail server that the DMZ talks with: mail is handed to its `endpoints`, and its `sources` may relay.
@@ -53,7 +53,7 @@ use crate::status::HostStatus;
 )]
 pub struct RelayHostSpec {
     /// How mail is handed to it, at most 16 ways that share its mail in turn: `[{host: {address: 10.20.0.11, port: 25}}]`,
-    /// `[{mx: {domain: example.com}}]`. Absent: it is only a source.
+    /// `[{service: {name: mail, namespace: apps, port: 25}}]`, `[{mx: {domain: example.com}}]`. Absent: it is only a source.
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -84,12 +84,15 @@ pub struct RelayHostSpec {
 /// One way to reach the host: exactly one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = ("[has(self.host), has(self.mx)].filter(set, set).size() == 1",
-    "exactly one of host, mx must be set, such as host: {address: 10.20.0.11, port: 25}"))]
+#[x_kube(validation = ("[has(self.host), has(self.service), has(self.mx)].filter(set, set).size() == 1",
+    "exactly one of host, service, mx must be set, such as host: {address: 10.20.0.11, port: 25}"))]
 pub struct Endpoint {
     /// An address and a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostPort>,
+    /// A Service of this cluster, in any namespace: the network path is open to exactly its pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRef>,
     /// The mail servers of a domain, on port 25: in the order of their preference, as DNS says at the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mx: Option<MxOf>,

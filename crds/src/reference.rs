@@ -1,4 +1,4 @@
-//! References to other objects of the same namespace. Nothing refers across namespaces.
+//! References to other objects of the same namespace. Nothing refers across namespaces, but to a Service as a target.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -53,4 +53,21 @@ pub struct SecretRef {
     /// The name of a Secret in this namespace.
     #[schemars(schema_with = "crate::rule::object_name")]
     pub name: String,
+}
+
+/// A port of a Service of this cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceRef {
+    /// The name of the Service: `mail`. One of type ExternalName is refused: name its host instead.
+    #[schemars(schema_with = "crate::rule::service_name")]
+    pub name: String,
+    /// The namespace of the Service: `apps`. Default: that of this object.
+    #[schemars(schema_with = "crate::rule::namespace_name")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The port of the Service, not of its pods. 1 to 65535. Default: 25; with `tls.handshake: Implicit` 465.
+    #[schemars(range(min = 1, max = 65535))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }

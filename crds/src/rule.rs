@@ -59,6 +59,22 @@ pub(crate) fn object_name(_: &mut SchemaGenerator) -> Schema {
     text(253, &[(OBJECT_NAME, message)])
 }
 
+/// What is one label of a DNS name, as it stands in the name of a Service.
+const LABEL: &str = r"self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')";
+
+/// The name of a Service.
+pub(crate) fn service_name(_: &mut SchemaGenerator) -> Schema {
+    text(
+        63,
+        &[(LABEL, "must be the metadata.name of a Service: lower-case letters, digits and inner '-', such as mail")],
+    )
+}
+
+/// The name of a namespace.
+pub(crate) fn namespace_name(_: &mut SchemaGenerator) -> Schema {
+    text(63, &[(LABEL, "must be the name of a namespace: lower-case letters, digits and inner '-', such as apps")])
+}
+
 /// A key of a ConfigMap or Secret.
 pub(crate) fn data_key(_: &mut SchemaGenerator) -> Schema {
     let message = "must be a key of the object's data: letters, digits, '-', '_' and '.'";

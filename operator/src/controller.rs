@@ -26,6 +26,7 @@ use crate::problem::{Effect, Problem};
 use crate::programmed::{Question, Relays};
 use crate::render::{render, schema_for};
 use crate::resolve::resolve;
+use crate::services::Services;
 use crate::status::status;
 
 /// From the first change until the reconcile: what belongs together arrives together.
@@ -121,6 +122,7 @@ async fn look_after(context: Context, namespace: String, mut shutdown: watch::Re
     let dmz = Dmz {
         caches: Caches::start(&context.client, &namespace, &changed, &mut watches),
         names: Names::start(changed.clone(), &mut watches),
+        services: Services::start(&context.client, changed.clone(), &mut watches),
         relays: Relays::start(changed.clone(), &mut watches),
         context,
         namespace,
@@ -155,6 +157,7 @@ struct Dmz {
     namespace: String,
     caches: Caches,
     names: Names,
+    services: Services,
     relays: Relays,
 }
 
@@ -188,7 +191,7 @@ impl Dmz {
         let Context { client, settings, metrics } = &self.context;
         let writer = Writer { client, namespace: &self.namespace, caches: &self.caches, metrics };
 
-        let inputs = gather(settings, &self.namespace, &self.caches, &self.names)?;
+        let inputs = gather(settings, &self.namespace, &self.caches, &self.names, &self.services)?;
         let pods = self.caches.relay_pods();
         let relays = self.relays.reports(&pods);
 

@@ -27,6 +27,7 @@ use crate::inputs::{self, Anchor, Inputs, Meta, Object, Place, Published, Secret
 use crate::names::Names;
 use crate::programmed;
 use crate::render::{MANAGED_BY, SECRETS, SETTINGS, is_reserved};
+use crate::services::Services;
 use crate::{RELAY_SELECTOR, Settings};
 
 /// Of these types nothing is ever referred to: what is not read cannot leak.
@@ -125,7 +126,13 @@ fn slim_unless<K: Resource>(object: &mut K, keep: bool) {
 }
 
 /// The Inputs, or why they are not complete.
-pub(crate) fn gather(settings: &Settings, namespace: &str, caches: &Caches, names: &Names) -> Result<Inputs, String> {
+pub(crate) fn gather(
+    settings: &Settings,
+    namespace: &str,
+    caches: &Caches,
+    names: &Names,
+    services: &Services,
+) -> Result<Inputs, String> {
     for known in caches.own() {
         match known {
             Known::All => {}
@@ -136,6 +143,7 @@ pub(crate) fn gather(settings: &Settings, namespace: &str, caches: &Caches, name
     let mut inputs = Inputs::new(Place::Cluster, namespace, &settings.operator_namespace);
     inputs.refused_targets.clone_from(&settings.refused_targets);
     inputs.cluster_ranges.clone_from(&settings.cluster_ranges);
+    inputs.cluster_domain.clone_from(&settings.cluster_domain);
     inputs.domains = objects(&caches.domains);
     inputs.hosts = objects(&caches.hosts);
     inputs.policies = objects(&caches.policies);
@@ -152,6 +160,8 @@ pub(crate) fn gather(settings: &Settings, namespace: &str, caches: &Caches, name
     inputs.secrets = secrets(&inputs, caches);
     inputs.published = published(caches);
     inputs.foreign = foreign(caches);
+    inputs.services =
+        services.look_up(&inputs.services_named()).ok_or("not every Service that is named is listed yet")?;
     inputs.names = resolved(&inputs, names).ok_or("not every name of an endpoint is looked up yet")?;
     Ok(inputs)
 }

@@ -11,12 +11,20 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use postern_crds::host::Endpoint;
+use postern_crds::reference::ServiceRef;
 use postern_crds::{FilterPolicySpec, RelayDomainSpec, RelayHostSpec};
 use postern_wire::snapshot::HostName;
 use postern_wire::{Snapshot, Status};
 
 use crate::resolve::name::host_name;
 use crate::resolve::target;
+
+mod service;
+
+pub use service::{Backend, SERVICE_NAME_LABEL, Service, ServiceName, ServicePort};
+
+/// The domain of most clusters.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// One DMZ as it is.
 #[derive(Clone, Debug)]
@@ -47,6 +55,10 @@ pub struct Inputs {
     pub foreign: BTreeSet<Written>,
     /// The addresses of the DNS names that [`Inputs::names_to_resolve`] gives: every answer that is still to be believed.
     pub names: BTreeMap<HostName, BTreeSet<IpAddr>>,
+    /// The Services that [`Inputs::services_named`] gives: those that exist, or why one cannot be read.
+    pub services: BTreeMap<ServiceName, Result<Service, String>>,
+    /// What the names of the cluster's Services end in: `cluster.local`.
+    pub cluster_domain: String,
     /// Addresses that are never a target: the API server's.
     pub refused_targets: BTreeSet<IpAddr>,
     /// The ranges of the cluster's pods, Services and nodes, which are not the Internet even where their addresses are
@@ -71,6 +83,8 @@ impl Inputs {
             published: None,
             foreign: BTreeSet::new(),
             names: BTreeMap::new(),
+            services: BTreeMap::new(),
+            cluster_domain: CLUSTER_DOMAIN.to_owned(),
             refused_targets: BTreeSet::new(),
             cluster_ranges: BTreeSet::new(),
         }
@@ -100,17 +114,46 @@ impl Inputs {
         names
     }
 
-    /// The DNS names that stand as endpoints, as keys of [`Inputs::names`]: A-labels, also those of last good parts.
+    /// The DNS names that stand as endpoints, as keys of [`Inputs::names`]: A-labels, also those of last good parts. Without
+    /// those of Services, of which more is to be known than an address.
     pub fn names_to_resolve(&self) -> BTreeSet<HostName> {
+        let names = self.endpoint_names();
+        names.filter(|name| self.service_of(name).is_none()).collect()
+    }
+
+    /// The Services that are endpoints, as keys of [`Inputs::services`]: by reference, and by their DNS names.
+    pub fn services_named(&self) -> BTreeSet<ServiceName> {
         let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
-        let written = specs.flat_map(|spec| &spec.endpoints).flat_map(|Endpoint { host, mx }| {
+        let referred = specs.flat_map(|spec| &spec.endpoints).filter_map(|endpoint| endpoint.service.as_ref());
+        let referred = referred.map(|reference| self.service_name(reference));
+        referred.chain(self.endpoint_names().filter_map(|name| self.service_of(&name))).collect()
+    }
+
+    /// The Service that a reference means.
+    pub(crate) fn service_name(&self, reference: &ServiceRef) -> ServiceName {
+        let ServiceRef { name, namespace, port: _ } = reference;
+        let namespace = namespace.as_ref().unwrap_or(&self.namespace).clone();
+        ServiceName { namespace, name: name.clone() }
+    }
+
+    /// The Service whose name this is.
+    pub(crate) fn service_of(&self, name: &HostName) -> Option<ServiceName> {
+        match name {
+            HostName::A(name) => ServiceName::of_dns_name(name, &self.cluster_domain),
+            HostName::Mx(_) => None,
+        }
+    }
+
+    fn endpoint_names(&self) -> impl Iterator<Item = HostName> {
+        let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
+        let written = specs.flat_map(|spec| &spec.endpoints).flat_map(|Endpoint { host, service: _, mx }| {
             let host = host.as_ref().map(|host| host.address.as_str());
             let host = host.filter(|address| address.parse::<IpAddr>().is_err());
             let host = host.and_then(|name| host_name(name).ok()).map(HostName::A);
             host.into_iter().chain(mx.as_ref().and_then(|mx| host_name(&mx.domain).ok()).map(HostName::Mx))
         });
         let kept = self.published.iter().flat_map(|published| &published.snapshot.hosts);
-        written.chain(kept.flat_map(|section| target::names(&section.spec))).collect()
+        written.chain(kept.flat_map(|section| target::names(&section.spec)))
     }
 }
 

@@ -21,10 +21,11 @@ mod metrics;
 mod names;
 mod operator;
 mod programmed;
+mod services;
 
 pub use apply::FIELD_MANAGER;
 pub(crate) use operator::RELAY_SELECTOR;
-pub use operator::{Settings, addresses_of, run};
+pub use operator::{Settings, addresses_of, domain_name, run};
 
 #[cfg(test)]
 mod fixture;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use ipnet::IpNet;
 use postern_operator::Settings;
+use postern_operator::inputs::CLUSTER_DOMAIN;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -28,6 +29,10 @@ struct Flags {
     #[arg(long = "cluster-ranges", env = "POSTERN_CLUSTER_RANGES", value_delimiter = ',', value_name = "CIDR",
         value_parser = cluster_range)]
     cluster_ranges: Vec<IpNet>,
+    /// What the DNS names of this cluster's Services end in, as the kubelet's clusterDomain says.
+    #[arg(long, env = "POSTERN_CLUSTER_DOMAIN", default_value = CLUSTER_DOMAIN, value_name = "NAME",
+        value_parser = cluster_domain)]
+    cluster_domain: String,
     /// Where /healthz and /metrics are answered.
     #[arg(long, env = "POSTERN_HTTP", default_value = "0.0.0.0:8080", value_name = "ADDR:PORT")]
     http: SocketAddr,
@@ -59,6 +64,10 @@ fn cluster_range(text: &str) -> Result<IpNet, String> {
     }
 }
 
+fn cluster_domain(text: &str) -> Result<String, String> {
+    postern_operator::domain_name(text).ok_or_else(|| "not a domain name, such as cluster.local".to_owned())
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     // Explicitly: with two providers among the dependencies of a workspace, the implicit default panics.
@@ -70,6 +79,7 @@ async fn main() -> Result<()> {
     let settings = Settings {
         namespaces: flags.namespaces,
         operator_namespace: flags.operator_namespace,
+        cluster_domain: flags.cluster_domain,
         cluster_ranges: flags.cluster_ranges.into_iter().collect(),
         refused_targets: postern_operator::addresses_of(&config).await,
     };

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
+use crate::resolve::name::host_name;
 use crate::{admin, controller};
 
 /// The workload and the pods of a relay carry this label.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub refused_targets: BTreeSet<IpAddr>,
     /// The ranges of the cluster's pods, Services and nodes: mail that goes out directly never reaches them.
     pub cluster_ranges: BTreeSet<IpNet>,
+    /// What the names of the cluster's Services end in.
+    pub cluster_domain: String,
 }
 
 /// Runs until `ends` is ready, and then until what is being written is written.
@@ -63,6 +66,11 @@ pub async fn run(
         warn!("a reconcile did not end in time; the next operator takes it up");
     }
     Ok(admin.await??)
+}
+
+/// A DNS name in the form in which the settings hold names.
+pub fn domain_name(text: &str) -> Option<String> {
+    host_name(text).ok()
 }
 
 /// The addresses at which this cluster's API server is reached: no mail goes there.

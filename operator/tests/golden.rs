@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use postern_operator::inputs::{
     Anchor, Inputs, Meta, Object, Place, Published, Relay, Report, Secret, SecretBytes, Written, WrittenKind,
@@ -26,6 +27,9 @@ use postern_wire::{SettingsFile, Snapshot, Status};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+#[path = "golden/services.rs"]
+mod services;
 
 /// The rest that a reconcile knows.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -49,6 +53,9 @@ struct Situation {
     /// The addresses of the mail servers of each domain.
     #[serde(default)]
     mx: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Services by `NAMESPACE/NAME` that cannot be read, and why.
+    #[serde(default)]
+    unreadable_services: BTreeMap<String, String>,
     #[serde(default)]
     cluster_ranges: BTreeSet<IpNet>,
     #[serde(default)]
@@ -96,6 +103,7 @@ fn load(name: &str) -> Case {
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut inputs = Inputs::new(Place::Cluster, "dmz", "postern-system");
     let mut situation = Situation::default();
+    let (mut services, mut slices) = (Vec::new(), Vec::new());
     for document in documents {
         match document["kind"].as_str().unwrap_or_default() {
             "RelayDomain" => inputs.domains.push(object(&document)),
@@ -107,6 +115,8 @@ fn load(name: &str) -> Case {
             "Secret" => {
                 inputs.secrets.insert(name_of(&document), secret(&document));
             }
+            "Service" => services.push(decode::<core::Service>(&document)),
+            "EndpointSlice" => slices.push(decode::<EndpointSlice>(&document)),
             "StatefulSet" => inputs.anchor = Some(anchor(&document)),
             "Situation" => situation = decode(&document["situation"]),
             other => panic!("{name}: a document of kind {other:?}"),
@@ -118,6 +128,7 @@ fn load(name: &str) -> Case {
     let names = situation.names.into_iter().map(|(name, addresses)| (HostName::A(name), addresses));
     let mx = situation.mx.into_iter().map(|(domain, addresses)| (HostName::Mx(domain), addresses));
     inputs.names = names.chain(mx).collect();
+    inputs.services = services::known(&services, &slices, situation.unreadable_services);
     inputs.cluster_ranges = situation.cluster_ranges;
     inputs.refused_targets = situation.refused_targets;
     inputs.foreign = situation.foreign.iter().map(|text| written(text)).collect();

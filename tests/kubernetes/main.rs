@@ -20,3 +20,4 @@ mod outbound;
 mod programmed;
 mod quickstart;
 mod rights;
+mod services;

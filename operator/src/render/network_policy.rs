@@ -2,12 +2,13 @@
 //!
 //! `postern-default-deny` closes both directions. `postern-base` opens what every relay needs: DNS out; SMTP in from
 //! anywhere, with TLS from the first octet too where a relay takes that; the status port for the operator's pods and for
-//! namespaces labelled [`MONITORING_LABEL`]. Then one policy for each RelayHost with endpoints opens exactly their addresses
-//! and ports; and one for each RelayDomain whose mail goes directly to the recipients' MX opens port 25 of the Internet
-//! ([`super::internet`]). Each is owned by its object, so that the path closes with it. The kubelet's own probes pass in any
-//! case: that is the network plugins' contract.
+//! namespaces labelled [`MONITORING_LABEL`]. Then one policy for each RelayHost with endpoints opens exactly their addresses,
+//! or the pods behind their Services, and ports; and one for each RelayDomain whose mail goes directly to the recipients' MX
+//! opens port 25 of the Internet ([`super::internet`]). Each is owned by its object, so that the path closes with it. The
+//! kubelet's own probes pass in any case: that is the network plugins' contract.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::IpAddr;
 
 use k8s_openapi::api::networking::v1::{
@@ -25,7 +26,7 @@ use super::{anchor_owner, is_foreign, metadata, taken_message};
 use crate::inputs::{Kind, WrittenKind};
 use crate::problem::{Effect, Problem, Problems};
 use crate::resolve::defaults::PORT;
-use crate::resolve::{Direct, Model, Path};
+use crate::resolve::{Direct, Model, Path, Pods};
 
 /// Nothing in, nothing out.
 pub const DEFAULT_DENY: &str = "postern-default-deny";
@@ -56,14 +57,16 @@ pub(super) fn network_policies(model: &Model, problems: &mut Vec<Problem>) -> Ve
     };
     let mut policies: Vec<_> = isolation.into_iter().filter(is_ours).collect();
     for path in &model.paths {
-        let Path { host, uid, ports } = path;
+        let Path { host, uid, ports, pods } = path;
         let owner = Owner { kind: Kind::RelayHost, name: host, uid };
-        let rules = || ports.iter().map(|(number, addresses)| to(*number, addresses.iter().map(one_address))).collect();
+        let addresses = ports.iter().map(|(number, addresses)| to([*number], addresses.iter().map(one_address)));
+        let pods = pods.iter().map(|(pods, numbers)| to(numbers.iter().copied(), iter::once(peer(pods))));
+        let rules = || addresses.chain(pods).collect();
         policies.extend(of_object(model, &owner, "host", "to this host", rules, problems));
     }
     for Direct { domain, uid } in &model.direct {
         let owner = Owner { kind: Kind::RelayDomain, name: domain, uid };
-        let rules = || vec![to(PORT, internet(model).into_iter().map(block))];
+        let rules = || vec![to([PORT], internet(model).into_iter().map(block))];
         policies.extend(of_object(model, &owner, "domain", "to the recipients' MX", rules, problems));
     }
     policies
@@ -104,11 +107,22 @@ fn of_object(
     Some(policy(model, &name, owner, None, Some(rules())))
 }
 
-/// One port of these addresses.
-fn to(number: u16, peers: impl Iterator<Item = NetworkPolicyPeer>) -> NetworkPolicyEgressRule {
-    NetworkPolicyEgressRule {
-        ports: Some(vec![port("TCP", IntOrString::Int(i32::from(number)))]),
-        to: Some(peers.collect()),
+/// These ports of these peers.
+fn to(
+    numbers: impl IntoIterator<Item = u16>,
+    peers: impl Iterator<Item = NetworkPolicyPeer>,
+) -> NetworkPolicyEgressRule {
+    let ports = numbers.into_iter().map(|number| port("TCP", IntOrString::Int(i32::from(number))));
+    NetworkPolicyEgressRule { ports: Some(ports.collect()), to: Some(peers.collect()) }
+}
+
+/// The pods behind a Service, for the traffic is seen behind its translation.
+fn peer(pods: &Pods) -> NetworkPolicyPeer {
+    let Pods { namespace, selector } = pods;
+    NetworkPolicyPeer {
+        namespace_selector: Some(labels(NAMESPACE_NAME_LABEL, namespace)),
+        pod_selector: Some(LabelSelector { match_labels: Some(selector.clone()), match_expressions: None }),
+        ip_block: None,
     }
 }
 

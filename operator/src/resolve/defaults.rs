@@ -12,6 +12,8 @@
 //! | `RelayDomain.spec.outbound.via` | directly to each recipient domain's MX |
 //! | `RelayHost.spec.endpoints` | it is only a source |
 //! | `RelayHost.spec.endpoints[].host.port` | [`PORT`]; with handshake Implicit [`PORT_IMPLICIT`] |
+//! | `RelayHost.spec.endpoints[].service.namespace` | the RelayHost's own |
+//! | `RelayHost.spec.endpoints[].service.port` | as that of `host` |
 //! | `RelayHost.spec.tls.handshake` | [`HANDSHAKE`] |
 //! | `RelayHost.spec.tls.verification` | [`VERIFICATION`] |
 //! | `RelayHost.spec.tls.serverName` | the endpoint's address, or the MX's name |

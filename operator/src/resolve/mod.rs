@@ -28,6 +28,7 @@ mod network;
 mod policy;
 mod recipients;
 mod secret;
+mod service;
 pub(crate) mod target;
 
 /// What one DMZ means.
@@ -110,6 +111,17 @@ pub struct Path {
     pub uid: String,
     /// The addresses for each port. None is empty.
     pub ports: BTreeMap<u16, BTreeSet<IpAddr>>,
+    /// The pods behind Services, and their ports. None is empty.
+    pub pods: BTreeMap<Pods, BTreeSet<u16>>,
+}
+
+/// The pods behind a Service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pods {
+    /// Their namespace.
+    pub namespace: String,
+    /// Their labels; never empty, which would be all of them.
+    pub selector: BTreeMap<String, String>,
 }
 
 /// A RelayDomain whose mail leaves directly to the recipients' MX.

@@ -9,12 +9,14 @@ use std::net::IpAddr;
 use postern_crds::condition::Reason;
 use postern_crds::host;
 use postern_crds::host_list::MxOf;
+use postern_crds::reference::ServiceRef;
 use postern_wire::Section;
 use postern_wire::snapshot::{Endpoint, Handshake, Host, HostName};
 
 use super::host_list::name;
+use super::service::{Behind, behind, dialled};
 use super::{Path, defaults};
-use crate::inputs::{Inputs, Place};
+use crate::inputs::{Inputs, Place, ServiceName};
 use crate::problem::{Effect, Problems};
 
 /// How mail is handed to a host.
@@ -36,20 +38,25 @@ pub(super) fn targets(
     for (index, endpoint) in written.iter().enumerate() {
         let field = format!("spec.endpoints[{index}]");
         match endpoint {
-            host::Endpoint { host: Some(host), mx: None } => {
+            host::Endpoint { host: Some(host), service: None, mx: None } => {
                 let endpoint = self::endpoint(inputs, &field, host, handshake, problems);
                 endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
             }
-            host::Endpoint { host: None, mx: Some(_) } if handshake == Handshake::Implicit => {
+            host::Endpoint { host: None, service: Some(written), mx: None } => {
+                let endpoint = service_endpoint(inputs, &format!("{field}.service"), written, handshake, problems);
+                endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
+            }
+            host::Endpoint { host: None, service: None, mx: Some(_) } if handshake == Handshake::Implicit => {
                 let message = format!("{field}.mx: handshake Implicit is not spoken on port 25; write `host`");
                 problems.partial(Reason::Invalid, message);
             }
-            host::Endpoint { host: None, mx: Some(MxOf { domain }) } => {
+            host::Endpoint { host: None, service: None, mx: Some(MxOf { domain }) } => {
                 domains.extend(name(&format!("{field}.mx.domain"), domain, problems));
             }
-            host::Endpoint { host, mx: _ } => {
-                let wrong = if host.is_some() { "is two endpoints in one" } else { "names no way to reach the host" };
-                problems.partial(Reason::Invalid, format!("{field}: {wrong}: write `host` or `mx`"));
+            host::Endpoint { host, service, mx } => {
+                let none = host.is_none() && service.is_none() && mx.is_none();
+                let wrong = if none { "names no way to reach the host" } else { "is several endpoints in one" };
+                problems.partial(Reason::Invalid, format!("{field}: {wrong}: write `host`, `service` or `mx`"));
             }
         }
     }
@@ -64,15 +71,40 @@ fn endpoint(
     problems: &mut Problems<'_>,
 ) -> Option<Endpoint> {
     let host::HostPort { address, port } = written;
-    let port = port.unwrap_or(match handshake {
+    let port = port_of(&format!("{field}.host.port"), *port, handshake, problems)?;
+    Some(Endpoint { address: address_of(inputs, &format!("{field}.host.address"), address, problems)?, port })
+}
+
+/// By its whole DNS name: like every other name it is looked up by the relay.
+fn service_endpoint(
+    inputs: &Inputs,
+    field: &str,
+    written: &ServiceRef,
+    handshake: Handshake,
+    problems: &mut Problems<'_>,
+) -> Option<Endpoint> {
+    let port = port_of(&format!("{field}.port"), written.port, handshake, problems)?;
+    let service = inputs.service_name(written);
+    let address = name(field, &service.dns_name(&inputs.cluster_domain), problems)?;
+    match dialled(inputs, &service, port) {
+        Ok(port) => Some(Endpoint { address, port }),
+        Err((effect, reason, why)) => {
+            problems.add(effect, reason, format!("{field}: {why}"));
+            None
+        }
+    }
+}
+
+fn port_of(field: &str, written: Option<u16>, handshake: Handshake, problems: &mut Problems<'_>) -> Option<u16> {
+    let port = written.unwrap_or(match handshake {
         Handshake::StartTls | Handshake::None => defaults::PORT,
         Handshake::Implicit => defaults::PORT_IMPLICIT,
     });
     if port == 0 {
-        problems.partial(Reason::Invalid, format!("{field}.host.port: is 0, ports are 1 to 65535"));
+        problems.partial(Reason::Invalid, format!("{field}: is 0, ports are 1 to 65535"));
         return None;
     }
-    Some(Endpoint { address: address_of(inputs, &format!("{field}.host.address"), address, problems)?, port })
+    Some(port)
 }
 
 /// The address in the Snapshot's form, unless it may not be dialled.
@@ -128,27 +160,45 @@ pub(crate) fn names(host: &Host) -> impl Iterator<Item = HostName> {
     endpoints.chain(host.mx.iter().cloned().map(HostName::Mx))
 }
 
-/// The addresses and ports that a host's endpoints are today, without those that are never a target.
+/// What a host's endpoints are today, without what is never a target.
 pub(super) fn path(inputs: &Inputs, section: &Section<Host>, problems: &mut Problems<'_>) -> Option<Path> {
-    let mut ports: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
-    let mut open = |port: u16, addresses: BTreeSet<IpAddr>| {
-        if !addresses.is_empty() {
-            ports.entry(port).or_default().extend(addresses);
-        }
-    };
+    let mut path =
+        Path { host: section.name.clone(), uid: section.uid.clone(), ports: BTreeMap::new(), pods: BTreeMap::new() };
     for Endpoint { address, port } in &section.spec.endpoints {
-        open(
-            *port,
-            match address.parse::<IpAddr>() {
-                Ok(ip) => BTreeSet::from([ip]),
-                Err(_) => answers(inputs, &HostName::A(address.clone()), problems),
-            },
-        );
+        let name = HostName::A(address.clone());
+        match (address.parse::<IpAddr>(), inputs.service_of(&name)) {
+            (Ok(ip), _) => path.open(*port, BTreeSet::from([ip])),
+            (Err(_), Some(service)) => open_service(inputs, &service, *port, &mut path, problems),
+            (Err(_), None) => path.open(*port, answers(inputs, &name, problems)),
+        }
     }
     for domain in &section.spec.mx {
-        open(defaults::PORT, answers(inputs, &HostName::Mx(domain.clone()), problems));
+        path.open(defaults::PORT, answers(inputs, &HostName::Mx(domain.clone()), problems));
     }
-    (!ports.is_empty()).then(|| Path { host: section.name.clone(), uid: section.uid.clone(), ports })
+    (!path.ports.is_empty() || !path.pods.is_empty()).then_some(path)
+}
+
+impl Path {
+    fn open(&mut self, port: u16, addresses: BTreeSet<IpAddr>) {
+        if !addresses.is_empty() {
+            self.ports.entry(port).or_default().extend(addresses);
+        }
+    }
+}
+
+fn open_service(inputs: &Inputs, service: &ServiceName, port: u16, path: &mut Path, problems: &mut Problems<'_>) {
+    match behind(inputs, service, port) {
+        Ok(Behind { pods, addresses }) => {
+            for (pods, numbers) in pods {
+                path.pods.entry(pods).or_default().extend(numbers);
+            }
+            for (number, addresses) in addresses {
+                let shown = format!("the Service {service}");
+                path.open(number, allowed(inputs, &shown, Effect::Partial, &addresses, problems));
+            }
+        }
+        Err((effect, reason, why)) => problems.add(effect, reason, format!("spec.endpoints: {why}")),
+    }
 }
 
 fn answers(inputs: &Inputs, name: &HostName, problems: &mut Problems<'_>) -> BTreeSet<IpAddr> {
@@ -166,8 +216,19 @@ fn answers(inputs: &Inputs, name: &HostName, problems: &mut Problems<'_>) -> BTr
         problems.add(effect, Reason::AddressUnknown, format!("spec.endpoints: {shown} {unknown}"));
         return BTreeSet::new();
     };
+    allowed(inputs, &shown, effect, answers, problems)
+}
+
+/// Those of the addresses that may be a target; the others are told.
+fn allowed(
+    inputs: &Inputs,
+    shown: &str,
+    effect: Effect,
+    addresses: &BTreeSet<IpAddr>,
+    problems: &mut Problems<'_>,
+) -> BTreeSet<IpAddr> {
     let mut open = BTreeSet::new();
-    for address in answers.iter().map(IpAddr::to_canonical) {
+    for address in addresses.iter().map(IpAddr::to_canonical) {
         match refusal(inputs, address) {
             Some(Refusal { what, warn: false }) => {
                 let message =

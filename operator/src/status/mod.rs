@@ -260,11 +260,11 @@ impl<'a> Mine<'a> {
 
     fn resolved(&self, readable: bool) -> Verdict {
         let of = ConditionType::ResolvedRefs;
-        if let Some((reason, message)) = self.told(Effect::Unreadable) {
-            return Verdict { of, holds: None, reason, message };
-        }
         if let Some((reason, message)) = self.told(Effect::Unresolved) {
             return Verdict { of, holds: Some(false), reason, message };
+        }
+        if let Some((reason, message)) = self.told(Effect::Unreadable) {
+            return Verdict { of, holds: None, reason, message };
         }
         if !readable {
             let message = "the object cannot be read, so what it names is not known".to_owned();

@@ -263,7 +263,7 @@ fn parse(limit: &'static Limit, text: &str) -> Result<u64, Refused> {
 }
 
 /// As a person would write it: `16Mi`, `5m`, `200`.
-fn written(limit: &Limit, value: u64) -> String {
+pub fn written(limit: &Limit, value: u64) -> String {
     let suffixes: &[(&str, u64)] = match limit.unit {
         "octets" | "octets a second" => &[("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)],
         "seconds" => &[("h", 3600), ("m", 60), ("s", 1)],

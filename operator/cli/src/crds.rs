@@ -1,4 +1,6 @@
-//! `postern crds`: the custom resource definitions, generated from the types of `postern-crds`.
+//! `postern crds`: the custom resource definitions, generated from the types of `postern-crds`, and their reference.
+
+mod reference;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,14 +15,22 @@ use serde_json::Value;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   postern crds | kubectl apply --server-side -f -
-  postern crds --to crds/yaml        one file for each kind")]
+  postern crds --to crds/yaml        one file for each kind
+  postern crds --reference           every field, limit and condition, for people (Markdown)")]
 pub(crate) struct Args {
     /// Write one file for each kind into this folder, which must exist
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "reference")]
     to: Option<PathBuf>,
+    /// Print what can be written and what is answered, for people, in Markdown
+    #[arg(long)]
+    reference: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.reference {
+        write!(std::io::stdout(), "{}", reference::page(&postern_crds::all()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for definition in postern_crds::all() {
         let text = yaml(&definition)?;
         match &args.to {
@@ -86,5 +96,60 @@ mod tests {
             );
         }
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), postern_crds::all().len(), "a file of no kind");
+    }
+
+    /// `POSTERN_BLESS=1` writes it anew.
+    #[test]
+    fn the_committed_reference_is_that_of_the_types() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/README.md");
+        let page = reference::page(&postern_crds::all());
+        if std::env::var_os("POSTERN_BLESS").is_some() {
+            std::fs::write(&file, &page).unwrap();
+        }
+        let committed = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            committed == page,
+            "crds/README.md is stale: run `cargo run --bin postern -- crds --reference > crds/README.md` and commit it"
+        );
+    }
+
+    #[test]
+    fn the_reference_has_every_field_and_every_rule() {
+        let page = reference::page(&postern_crds::all());
+        let mut texts = Vec::new();
+        for definition in postern_crds::all() {
+            said(&serde_json::to_value(&definition).unwrap()["spec"]["versions"], &mut texts);
+        }
+        assert!(texts.len() > 100, "{}", texts.len());
+        for text in texts {
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(page.contains(&text), "not in the reference: {text}");
+        }
+    }
+
+    /// Names of fields, descriptions and sentences of rules, but those of Kubernetes' own conditions.
+    fn said(value: &Value, texts: &mut Vec<String>) {
+        let Value::Object(members) = value else {
+            return value.as_array().into_iter().flatten().for_each(|item| said(item, texts));
+        };
+        for (key, value) in members {
+            match (key.as_str(), value) {
+                ("properties", Value::Object(fields)) => {
+                    let of_users = |name: &&String| !["spec", "status"].contains(&name.as_str());
+                    texts.extend(fields.keys().filter(of_users).map(|name| format!("**`{name}`**")));
+                    fields.iter().filter(|(name, _)| *name != "conditions").for_each(|(_, field)| said(field, texts));
+                }
+                // What one entry of a list is, the list itself says.
+                ("items", Value::Object(item)) => {
+                    let item = item.iter().filter(|(key, _)| *key != "description");
+                    said(&item.map(|(key, value)| (key.clone(), value.clone())).collect(), texts);
+                }
+                ("message", Value::String(text)) => texts.push(text.clone()),
+                ("description", Value::String(text)) if !text.starts_with("The status of a") => {
+                    texts.push(text.clone());
+                }
+                _ => said(value, texts),
+            }
+        }
     }
 }

@@ -66,6 +66,8 @@ vocabulary! {
         Invalid,
         /// Accepted, False, or PartiallyInvalid, True: another, older object holds all, or some, of its names.
         Conflicted,
+        /// PartiallyInvalid, True: an entry of sources is addresses of the cluster's nodes, behind which anybody may be.
+        NodeAddress,
         /// PartiallyInvalid, True: a DNS name has no known address, so the network path to it is closed.
         AddressUnknown,
 

@@ -22,6 +22,7 @@ use crate::discover;
 use crate::gather::{Caches, gather};
 use crate::metrics::{Ended, Metrics};
 use crate::names::Names;
+use crate::nodes::Nodes;
 use crate::problem::{Effect, Problem};
 use crate::programmed::{Question, Relays};
 use crate::render::{render, schema_for};
@@ -41,6 +42,7 @@ const RETRY_PERMANENT: Duration = Duration::from_secs(60);
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) nodes: Nodes,
     pub(crate) metrics: Metrics,
 }
 
@@ -119,6 +121,7 @@ async fn look_after(context: Context, namespace: String, mut shutdown: watch::Re
     let changed = Arc::new(Notify::new());
     // Ends with this function, and with it every watch.
     let mut watches = JoinSet::new();
+    context.nodes.follow(changed.clone(), &mut watches);
     let dmz = Dmz {
         caches: Caches::start(&context.client, &namespace, &changed, &mut watches),
         names: Names::start(changed.clone(), &mut watches),
@@ -188,10 +191,10 @@ impl Dmz {
 
     /// Makes the namespace as its objects say. `Err`: what it still waits for; the wait ends with a change.
     async fn reconcile(&self) -> Result<Vec<Failure>, String> {
-        let Context { client, settings, metrics } = &self.context;
+        let Context { client, settings, nodes, metrics } = &self.context;
         let writer = Writer { client, namespace: &self.namespace, caches: &self.caches, metrics };
 
-        let inputs = gather(settings, &self.namespace, &self.caches, &self.names, &self.services)?;
+        let inputs = gather(settings, &self.namespace, &self.caches, &self.names, &self.services, nodes)?;
         let pods = self.caches.relay_pods();
         let relays = self.relays.reports(&pods);
 

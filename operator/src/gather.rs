@@ -25,6 +25,7 @@ use crate::cache::{Cache, Known};
 use crate::custom::Custom;
 use crate::inputs::{self, Anchor, Inputs, Meta, Object, Place, Published, SecretBytes, Written, WrittenKind};
 use crate::names::Names;
+use crate::nodes::Nodes;
 use crate::programmed;
 use crate::render::{MANAGED_BY, SECRETS, SETTINGS, is_reserved};
 use crate::services::Services;
@@ -132,6 +133,7 @@ pub(crate) fn gather(
     caches: &Caches,
     names: &Names,
     services: &Services,
+    nodes: &Nodes,
 ) -> Result<Inputs, String> {
     for known in caches.own() {
         match known {
@@ -144,6 +146,7 @@ pub(crate) fn gather(
     inputs.refused_targets.clone_from(&settings.refused_targets);
     inputs.cluster_ranges.clone_from(&settings.cluster_ranges);
     inputs.cluster_domain.clone_from(&settings.cluster_domain);
+    inputs.nodes = nodes.ranges().ok_or("the nodes are not listed yet")?;
     inputs.domains = objects(&caches.domains);
     inputs.hosts = objects(&caches.hosts);
     inputs.policies = objects(&caches.policies);

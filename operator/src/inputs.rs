@@ -19,8 +19,11 @@ use postern_wire::{Snapshot, Status};
 use crate::resolve::name::host_name;
 use crate::resolve::target;
 
+mod node;
 mod service;
 
+pub(crate) use node::annotated;
+pub use node::node_ranges;
 pub use service::{Backend, SERVICE_NAME_LABEL, Service, ServiceName, ServicePort};
 
 /// The domain of most clusters.
@@ -61,6 +64,8 @@ pub struct Inputs {
     pub cluster_domain: String,
     /// Addresses that are never a target: the API server's.
     pub refused_targets: BTreeSet<IpAddr>,
+    /// The ranges of the nodes' addresses, none within another; by such an address nobody is a source. `None`: not known.
+    pub nodes: Option<BTreeSet<IpNet>>,
     /// The ranges of the cluster's pods, Services and nodes, which are not the Internet even where their addresses are
     /// public ones: no mail that goes out directly reaches them.
     pub cluster_ranges: BTreeSet<IpNet>,
@@ -86,6 +91,7 @@ impl Inputs {
             services: BTreeMap::new(),
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             refused_targets: BTreeSet::new(),
+            nodes: None,
             cluster_ranges: BTreeSet::new(),
         }
     }

@@ -19,6 +19,7 @@ mod drift;
 mod gather;
 mod metrics;
 mod names;
+mod nodes;
 mod operator;
 mod programmed;
 mod services;

@@ -11,9 +11,11 @@ use ipnet::IpNet;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
+use crate::nodes::Nodes;
 use crate::resolve::name::host_name;
 use crate::{admin, controller};
 
@@ -57,7 +59,10 @@ pub async fn run(
         let _ = told.wait_for(|ends| *ends).await;
     });
     let admin = tokio::spawn(admin);
-    let context = controller::Context { client, settings: Arc::new(settings), metrics };
+    // The watch ends with this function.
+    let mut watches = JoinSet::new();
+    let nodes = Nodes::start(&client, !settings.namespaces.is_empty(), &mut watches);
+    let context = controller::Context { client, settings: Arc::new(settings), nodes, metrics };
     let controller = tokio::spawn(controller::run(context, ended));
     ends.await;
     info!("ending");

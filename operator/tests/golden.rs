@@ -50,7 +50,6 @@ struct Situation {
     foreign: Vec<String>,
     #[serde(default)]
     names: BTreeMap<String, BTreeSet<IpAddr>>,
-    /// The addresses of the mail servers of each domain.
     #[serde(default)]
     mx: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Services by `NAMESPACE/NAME` that cannot be read, and why.
@@ -58,6 +57,8 @@ struct Situation {
     unreadable_services: BTreeMap<String, String>,
     #[serde(default)]
     cluster_ranges: BTreeSet<IpNet>,
+    #[serde(default)]
+    nodes: Option<BTreeSet<IpNet>>,
     #[serde(default)]
     refused_targets: BTreeSet<IpAddr>,
     #[serde(default)]
@@ -93,7 +94,6 @@ struct Case {
 }
 
 const NOW: &str = "2026-11-22T17:00:00Z";
-
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
@@ -130,6 +130,7 @@ fn load(name: &str) -> Case {
     inputs.names = names.chain(mx).collect();
     inputs.services = services::known(&services, &slices, situation.unreadable_services);
     inputs.cluster_ranges = situation.cluster_ranges;
+    inputs.nodes = situation.nodes;
     inputs.refused_targets = situation.refused_targets;
     inputs.foreign = situation.foreign.iter().map(|text| written(text)).collect();
     Case { show: situation.show, inputs, pods: situation.relays }
@@ -309,8 +310,7 @@ fn told_lines(told: &ObjectStatus) -> (String, Value) {
 fn cases() -> Vec<String> {
     let files = std::fs::read_dir(folder()).expect("the folder of pairs");
     let names = files.filter_map(|file| Some(file.ok()?.file_name().to_str()?.strip_suffix(".in.yaml")?.to_owned()));
-    let mut names: Vec<_> = names.collect();
-    names.sort();
+    let names: Vec<_> = names.collect::<BTreeSet<_>>().into_iter().collect();
     assert!(names.len() > 5, "{names:?}");
     names
 }

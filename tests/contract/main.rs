@@ -29,6 +29,7 @@ fn sealed(settings: &Value) -> Snapshot {
         domains: sections(&settings["domains"]),
         hosts: sections(&settings["hosts"]),
         policies: sections(&settings["policies"]),
+        nodes: if settings["nodes"].is_null() { Vec::new() } else { decode(&settings["nodes"]) },
     }
 }
 

@@ -125,6 +125,38 @@ fn a_source_sends_as_its_domain_and_as_no_other() -> Result<()> {
 }
 
 #[test]
+fn a_source_that_is_a_node_is_none_for_as_long_as_it_is_one() -> Result<()> {
+    let sink = Sink::start()?;
+    let mut snapshot = contoso(sink.address(), &["bob@contoso.test"]);
+    let relay = relay(&snapshot)?;
+    let mut client = Client::connect_from(APP, relay.smtp)?;
+    client.expect(220)?;
+    client.say("EHLO app.contoso.test", 250)?;
+    let mut answers = |code: u16| {
+        wait_for(&format!("the answer {code}"), SOON, || {
+            let reply = client
+                .ask("RSET")
+                .and_then(|_| client.ask("MAIL FROM:<robot@contoso.test>"))
+                .and_then(|_| client.ask("RCPT TO:<someone@far.test>"));
+            reply.ok().filter(|reply| reply.code == code)
+        })
+    };
+    answers(250)?;
+    snapshot.nodes = vec![format!("{APP}/32"), "192.0.2.0/31".to_owned()];
+    relay.volume.publish(&snapshot, &[])?;
+    let refused = answers(550)?;
+    let told = format!(
+        "5.7.1 <someone@far.test>: relaying denied: {APP} is the address of a node, behind which anybody may be"
+    );
+    assert_eq!(refused.text(), told);
+    ensure!(relay.log().contains("RelayHost/app spec.sources"), "{}", relay.log());
+    snapshot.nodes.remove(0);
+    relay.volume.publish(&snapshot, &[])?;
+    answers(250)?;
+    Ok(())
+}
+
+#[test]
 fn an_edit_is_obeyed_within_a_second_by_sessions_that_stay_open() -> Result<()> {
     let sink = Sink::start()?;
     let relay = relay(&contoso(sink.address(), &["bob@contoso.test"]))?;

@@ -110,6 +110,7 @@ pub fn relaying(domain: &str, mailbox_server: SocketAddr) -> Snapshot {
         domains: vec![Section::new("relayed", "uid-of-relayed", 1, relayed)],
         hosts: vec![Section::new("mailbox", "uid-of-mailbox", 1, mailbox)],
         policies: vec![Section::new("default", "uid-of-default", 1, policy)],
+        nodes: Vec::new(),
     }
 }
 

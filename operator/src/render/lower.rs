@@ -1,4 +1,4 @@
-//! A Model in the words of relays that read schema 1 only: what they cannot be told is left out, so that nothing is done that
+//! A Model in the words of relays that read an older schema only: what they cannot be told is left out, so that nothing is done that
 //! was not asked for. Mail that needs it gets 451 or waits; whoever they could not recognise may not relay; and while they
 //! could not recognise whom to keep out, nobody is let in. The object is told which field it is.
 //!
@@ -15,15 +15,20 @@ use postern_wire::snapshot::{
 
 use crate::inputs::Kind;
 use crate::problem::{DEFAULT_POLICY, Effect, Problem, Problems};
-use crate::resolve::Model;
+use crate::resolve::{Model, node};
 
-/// The schema that has every field.
+/// The schema that has every field of the objects.
 const ALL: u32 = 2;
+/// The schema that has the nodes.
+const NODES: u32 = 3;
 const BLOCKED: &str = "spec.connections.blockedClients by name";
 
 /// The same DMZ in this schema.
 pub(super) fn lower(model: &Model, schema: u32, problems: &mut Vec<Problem>) -> Model {
     let mut model = model.clone();
+    if schema < NODES {
+        without_nodes(&mut model);
+    }
     if schema >= ALL {
         return model;
     }
@@ -47,6 +52,17 @@ pub(super) fn lower(model: &Model, schema: u32, problems: &mut Vec<Problem>) -> 
     let named: Vec<SecretFile> = model.hosts.iter().flat_map(|section| secret_files(&section.spec)).cloned().collect();
     model.secrets.retain(|file, _| named.contains(file));
     model
+}
+
+/// Relays that are not told which addresses are nodes' are told of no source that has one. What a name stands for only they
+/// know.
+fn without_nodes(model: &mut Model) {
+    let nodes = std::mem::take(&mut model.nodes);
+    for section in &mut model.hosts {
+        replace(section, |spec| {
+            spec.sources = spec.sources.iter().filter_map(|network| node::without(network, &nodes)).collect();
+        });
+    }
 }
 
 /// Changes a section, and seals it again.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use postern_wire::{SCHEMA, SETTINGS_FILE, SettingsFile, Snapshot};
 
@@ -30,12 +31,13 @@ pub fn schema_for(relays: &[Relay], published: Option<&Published>) -> u32 {
 
 /// The settings, of a Model in whose sections everything can be said in this schema.
 pub(super) fn settings(model: &Model, schema: u32) -> SettingsFile {
-    let Model { domains, hosts, policies, .. } = model;
+    let Model { domains, hosts, policies, nodes, .. } = model;
     SettingsFile::new(Snapshot {
         schema: schema.clamp(1, SCHEMA),
         domains: domains.clone(),
         hosts: hosts.clone(),
         policies: policies.clone(),
+        nodes: nodes.iter().map(IpNet::to_string).collect(),
     })
 }
 

@@ -9,7 +9,7 @@ use postern_crds::{Duration, RelayHostSpec, host};
 use postern_wire::Section;
 use postern_wire::limits::Limit;
 use postern_wire::snapshot::{
-    Auth, ClientCertificate, Handshake, Host, HostLimits, KeyPair, Queue, SecretFile, Tls, Verification, Way,
+    Auth, ClientCertificate, Handshake, Host, HostLimits, KeyPair, Network, Queue, SecretFile, Tls, Verification, Way,
 };
 
 use super::host_list::{Hosts, sources};
@@ -17,7 +17,7 @@ use super::name::host_name;
 use super::policy::bounded;
 use super::secret::{Missing, SecretFiles};
 use super::target::{Targets, targets};
-use super::{defaults, secret};
+use super::{defaults, node, secret};
 use crate::inputs::Inputs;
 use crate::problem::{Problems, quoted};
 
@@ -33,6 +33,12 @@ pub(super) fn host(
     let tls_way = tls_of(inputs, &tls, files, problems);
     let auth = auth.as_ref().map(|auth| auth_of(inputs, auth, &tls, files, problems));
     let Hosts { networks, names, certificates } = sources(inputs, written, files, problems);
+    let nodes = inputs.nodes.iter().flat_map(|nodes| networks.iter().filter(|network| node::all_of(network, nodes)));
+    for Network { range, .. } in nodes {
+        let message =
+            format!("spec.sources: `{range}` is nodes, behind which anybody may be: by it nobody is a source");
+        problems.partial(Reason::NodeAddress, message);
+    }
     Host {
         endpoints,
         mx,

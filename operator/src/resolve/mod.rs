@@ -25,6 +25,7 @@ mod host_list;
 mod mailbox;
 pub(crate) mod name;
 mod network;
+pub(crate) mod node;
 mod policy;
 mod recipients;
 mod secret;
@@ -56,6 +57,8 @@ pub struct Model {
     pub paths: Vec<Path>,
     /// The RelayDomains whose mail leaves directly to the recipients' MX, sorted by name.
     pub direct: Vec<Direct>,
+    /// The ranges of the nodes' addresses, none within another.
+    pub nodes: BTreeSet<IpNet>,
     /// What of the Internet's addresses is not the Internet, beside those that never are: the cluster's.
     pub cluster_ranges: BTreeSet<IpNet>,
     /// Addresses that are never a target.
@@ -156,6 +159,7 @@ pub fn resolve(inputs: &Inputs) -> (Model, Vec<Problem>) {
         secrets,
         paths,
         direct,
+        nodes: node::nodes(inputs),
         cluster_ranges: inputs.cluster_ranges.clone(),
         refused_targets: inputs.refused_targets.clone(),
         foreign: inputs.foreign.clone(),

@@ -15,6 +15,7 @@ use crate::inputs::{Inputs, Kind, Meta, Object, ObjectRef, Relay};
 use crate::problem::{Effect, Problem};
 use crate::render::Rendered;
 use crate::resolve::defaults::PORT;
+use crate::resolve::node;
 use programmed::{Enforced, Expected};
 
 mod programmed;
@@ -58,7 +59,7 @@ pub fn status(
     let domains = inputs.domains.iter().map(|object| {
         let section = snapshot.domains.iter().find(|section| section.name == object.meta.name);
         let (conditions, relays) = scene.conditions(Kind::RelayDomain, object, section.map(Expected::of), || {
-            held_back(section.map(|section| &section.spec))
+            held_back(section.map(|section| &section.spec)).into_iter().collect()
         });
         let summary = DomainSummary { deliver_to: deliver_to(object.spec.as_ref().ok()), relays };
         let observed_generation = Some(object.meta.generation);
@@ -67,8 +68,10 @@ pub fn status(
     });
     let hosts = inputs.hosts.iter().map(|object| {
         let section = snapshot.hosts.iter().find(|section| section.name == object.meta.name);
-        let (conditions, relays) = scene
-            .conditions(Kind::RelayHost, object, section.map(Expected::of), || suspended(object.spec.as_ref().ok()));
+        let (conditions, relays) = scene.conditions(Kind::RelayHost, object, section.map(Expected::of), || {
+            let among = section.and_then(|section| among_nodes(inputs, &section.spec));
+            suspended(object.spec.as_ref().ok()).into_iter().chain(among).collect()
+        });
         let endpoint = section.and_then(|section| endpoint(&section.spec));
         let (observed_generation, summary) = (Some(object.meta.generation), Some(HostSummary { endpoint, relays }));
         let status = HostStatus { observed_generation, summary, conditions };
@@ -76,7 +79,7 @@ pub fn status(
     });
     let policies = inputs.policies.iter().map(|object| {
         let section = snapshot.policies.iter().find(|section| section.name == object.meta.name);
-        let (conditions, relays) = scene.conditions(Kind::FilterPolicy, object, section.map(Expected::of), || None);
+        let (conditions, relays) = scene.conditions(Kind::FilterPolicy, object, section.map(Expected::of), Vec::new);
         let (observed_generation, summary) = (Some(object.meta.generation), Some(Summary { relays }));
         let status = PolicyStatus { observed_generation, summary, conditions };
         answer(Kind::FilterPolicy, &object.meta, KindStatus::Policy(status))
@@ -126,6 +129,13 @@ fn suspended(spec: Option<&RelayHostSpec>) -> Option<&'static str> {
     (spec?.suspend == Some(true)).then_some("it is suspended: its mail is kept, and nothing is sent to it")
 }
 
+/// What a RelayHost whose sources are among the nodes should know.
+fn among_nodes(inputs: &Inputs, host: &Host) -> Option<&'static str> {
+    let nodes = inputs.nodes.as_ref()?;
+    let among = host.sources.iter().any(|network| node::some_of(network, nodes));
+    among.then_some("among spec.sources are addresses of nodes, by which nobody is a source")
+}
+
 /// What all objects have in common.
 struct Scene<'a> {
     inputs: &'a Inputs,
@@ -145,13 +155,13 @@ struct Verdict {
 }
 
 impl Scene<'_> {
-    /// The conditions of an object, and how many relays enforce it. `remark` is added to what is ready.
+    /// The conditions of an object, and how many relays enforce it. `remarks` are added to what is ready.
     fn conditions<S>(
         &self,
         kind: Kind,
         object: &Object<S>,
         expected: Option<Expected<'_>>,
-        remark: impl FnOnce() -> Option<&'static str>,
+        remarks: impl FnOnce() -> Vec<&'static str>,
     ) -> (Vec<Condition>, Option<String>) {
         let Object { meta, spec, conditions } = object;
         let mine = Mine::of(self.problems.iter().chain(&self.rendered.problems), kind, &meta.name);
@@ -163,7 +173,8 @@ impl Scene<'_> {
         let count = enforced.count(expected.as_ref().map(|it| !told_less && it.generation == meta.generation));
         let programmed = self.programmed(&mine, meta.generation, expected.as_ref(), &enforced);
         let partial = mine.partial();
-        let remarks = [remark(), partial.as_ref().map(|_| "a part of it is not in force, see PartiallyInvalid")];
+        let mut remarks = remarks();
+        remarks.extend(partial.as_ref().map(|_| "a part of it is not in force, see PartiallyInvalid"));
         let ready = ready(&[&accepted, &resolved, &programmed], &remarks);
         let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), partial];
         let stamp = |verdict: Verdict| self.stamp(verdict, meta.generation, conditions);
@@ -281,11 +292,11 @@ impl<'a> Mine<'a> {
 }
 
 /// The summary: the first of them that does not hold says why.
-fn ready(all: &[&Verdict], remarks: &[Option<&str>]) -> Verdict {
+fn ready(all: &[&Verdict], remarks: &[&str]) -> Verdict {
     let of = ConditionType::Ready;
     let culprit = all.iter().find(|verdict| verdict.holds == Some(false)).or(all.iter().find(|v| v.holds.is_none()));
     let Some(culprit) = culprit else {
-        let remarks = remarks.iter().flatten().map(|remark| format!("; {remark}"));
+        let remarks = remarks.iter().map(|remark| format!("; {remark}"));
         let message = format!("enforced by every ready relay{}", remarks.collect::<String>());
         return Verdict { of, holds: Some(true), reason: Reason::Ready, message };
     };

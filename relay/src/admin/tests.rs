@@ -55,7 +55,7 @@ impl Serving {
     }
 
     async fn load_settings(&self) {
-        let snapshot = Snapshot { schema: SCHEMA, domains: vec![], hosts: vec![], policies: vec![] };
+        let snapshot = Snapshot { schema: SCHEMA, domains: vec![], hosts: vec![], policies: vec![], nodes: vec![] };
         std::fs::write(self.folder.path().join(SETTINGS_FILE), SettingsFile::new(snapshot).to_json()).unwrap();
         let (sender, first) = oneshot::channel();
         let options = reload::Options::new(self.folder.path(), 1 << 20, 1 << 10);

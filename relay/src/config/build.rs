@@ -8,7 +8,7 @@ use postern_wire::status::Object;
 use postern_wire::{Digest, snapshot};
 
 use super::authorities::Authorities;
-use super::invalid::Invalid;
+use super::invalid::{self, Invalid};
 use super::secrets::{Secrets, secrets_of_host};
 use super::section::{self, DomainPart, HostPart, PolicyPart};
 use super::tls::Shared;
@@ -62,7 +62,8 @@ pub(crate) fn build_known(
     secrets: &Secrets,
     old: Option<&Config>,
 ) -> Result<(Config, Vec<Fault>), Invalid> {
-    let Snapshot { schema: _, domains, hosts, policies } = snapshot;
+    let Snapshot { schema: _, domains, hosts, policies, nodes } = snapshot;
+    let nodes = invalid::nodes(&nodes)?;
     let old_authorities = old.map(|config| &config.authorities);
     let old = old.map(|config| &config.sections);
     let shared = match old {
@@ -89,7 +90,7 @@ pub(crate) fn build_known(
         part.source_certificates.iter().map(|certificate| (part.host.name.clone(), certificate.clone()))
     });
     let authorities = Authorities::new(certificates.collect(), old_authorities);
-    let config = assemble(digest, &domains, &policies, sections, objects, authorities)?;
+    let config = assemble(digest, (&domains, &policies, nodes), sections, objects, authorities)?;
     Ok((config, faults))
 }
 
@@ -181,8 +182,7 @@ fn objects(
 /// Indexes the compiled sections, in the order of the Snapshot.
 fn assemble(
     digest: Digest,
-    domains: &[Section<snapshot::Domain>],
-    policies: &[Section<snapshot::Policy>],
+    (domains, policies, nodes): (&[Section<snapshot::Domain>], &[Section<snapshot::Policy>], Networks<()>),
     sections: Sections,
     objects: Vec<Object>,
     authorities: Arc<Authorities>,
@@ -216,6 +216,7 @@ fn assemble(
         blocked_names,
         sources,
         source_names,
+        nodes,
         names: names.clone(),
         domains: domain_parts.iter().map(|part| part.rules.clone()).collect(),
         policies: policies.iter().map(|one| sections.policies[&one.name].part.policy.clone()).collect(),

@@ -5,7 +5,7 @@ use postern_wire::limits::Limit;
 use postern_wire::snapshot as wire;
 
 use crate::address::Domain as DomainName;
-use crate::policy::client::range;
+use crate::policy::client::{Networks, range};
 
 /// Why a Snapshot is not taken: nothing of it is in force then. The operator writes none of these, so it says where to look.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,18 @@ pub enum Invalid {
     /// The TLS library refuses our own parameters.
     #[error("TLS: {0}")]
     Tls(String),
+}
+
+/// The addresses of nodes.
+pub(super) fn nodes(ranges: &[String]) -> Result<Networks<()>, Invalid> {
+    let read = |text: &String| {
+        range(text).map_err(|error| Invalid::Value {
+            object: "the settings".to_owned(),
+            field: "nodes",
+            problem: error.to_string(),
+        })
+    };
+    ranges.iter().map(read).collect()
 }
 
 /// A range and the parts that do not belong to it.

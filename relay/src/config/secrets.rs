@@ -114,7 +114,7 @@ pub(crate) fn read_file(path: &Path, size_max: u64) -> Result<Vec<u8>, Unreadabl
 
 /// Every file under `secrets/` that a Snapshot refers to.
 pub fn secret_files(snapshot: &Snapshot) -> BTreeSet<&SecretFile> {
-    let Snapshot { schema: _, domains: _, hosts, policies: _ } = snapshot;
+    let Snapshot { schema: _, domains: _, hosts, policies: _, nodes: _ } = snapshot;
     hosts.iter().flat_map(secrets_of_host).collect()
 }
 

@@ -74,6 +74,7 @@ struct Fixture {
     /// What else is there.
     domains: Vec<(&'static str, wire::Domain)>,
     policies: Vec<(&'static str, wire::Policy)>,
+    nodes: Vec<String>,
     secrets: Vec<(String, Vec<u8>)>,
 }
 
@@ -86,7 +87,7 @@ impl Fixture {
             outbound: Some(Way::Open(outbound())),
         };
         let (one, other) = (host("10.0.0.1"), host("mail.example.com"));
-        Self { domain, one, other, policy: policy(), domains: vec![], policies: vec![], secrets: vec![] }
+        Self { domain, one, other, policy: policy(), domains: vec![], policies: vec![], nodes: vec![], secrets: vec![] }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -98,6 +99,7 @@ impl Fixture {
             domains: domains.map(|(name, spec)| Section::new(name, "uid", 1, spec)).collect(),
             hosts: hosts.into_iter().map(|(name, spec)| Section::new(name, "uid", 1, spec)).collect(),
             policies: policies.map(|(name, spec)| Section::new(name, "uid", 1, spec)).collect(),
+            nodes: self.nodes.clone(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! By what a decision comes out as it does: the entries that the rules find, by the functions that they find them by. It
 //! decides nothing; whoever explains a decision tells its reader of these.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -32,6 +33,25 @@ pub enum Entry<'a> {
     Name(&'a HostName),
     /// A certificate that it has shown.
     Certificate,
+}
+
+/// Why an address says nothing about who is behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Veil {
+    /// It is a node's, which a Service or a load balancer may have put in place of a client's own.
+    Node,
+    /// It may be that of a proxy, or of something else that this relay was told of.
+    Between,
+}
+
+/// Behind the address, in a reply.
+impl fmt::Display for Veil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "is the address of a node, behind which anybody may be",
+            Self::Between => "is an address behind which anybody may be",
+        })
+    }
 }
 
 /// By what a recipient of a domain of ours is taken.
@@ -70,14 +90,25 @@ impl Rules {
 
     /// All by which a client is a source.
     pub fn evidence<'a>(&'a self, client: &'a Client, resolved: &'a Resolved) -> impl Iterator<Item = Evidence<'a>> {
-        let ranges = self.parts.sources.holding(client.address).filter(|range| range.except.is_none());
+        let veiled = self.veil(client).is_some();
+        let by_address = self.by_address(client.address, resolved).filter(move |_| !veiled);
+        by_address.chain(client.certified.iter().map(|host| Evidence { host, entry: Entry::Certificate }))
+    }
+
+    /// Why a client is no source by its address, whatever says that it were.
+    pub fn veil(&self, client: &Client) -> Option<Veil> {
+        if self.parts.nodes.hold(client.address) { Some(Veil::Node) } else { client.masked.then_some(Veil::Between) }
+    }
+
+    /// All by which an address is a source's, if the client is really there.
+    pub fn by_address<'a>(&'a self, address: IpAddr, resolved: &'a Resolved) -> impl Iterator<Item = Evidence<'a>> {
+        let ranges = self.parts.sources.holding(address).filter(|range| range.except.is_none());
         let ranges = ranges.map(|range| Evidence { host: range.value, entry: Entry::Range(range.range) });
-        let names = resolved.sources(client.address).iter().flat_map(|name| {
+        let names = resolved.sources(address).iter().flat_map(|name| {
             let hosts = self.parts.source_names.get(name).into_iter().flatten();
             hosts.map(move |host| Evidence { host, entry: Entry::Name(name) })
         });
-        let by_address = ranges.chain(names).filter(|_| !client.masked);
-        by_address.chain(client.certified.iter().map(|host| Evidence { host, entry: Entry::Certificate }))
+        ranges.chain(names)
     }
 
     /// The ranges of sources that hold an address, and the exceptions by which it is none all the same.

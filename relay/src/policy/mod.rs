@@ -22,6 +22,7 @@ use std::sync::Arc;
 pub use parts::{Domain, Inbound, Outbound, Parts, Policy};
 pub use rules::Rules;
 
+use self::evidence::Veil;
 use crate::address::{Mailbox, ReversePath};
 use crate::smtp::Reply;
 
@@ -108,6 +109,8 @@ pub struct Transaction {
     /// A name that may be the client's, who knows: its addresses are not known yet. An outsider is not sent away for good
     /// while there is one.
     pub unknown_name: Option<Arc<str>>,
+    /// Why the client is an outsider although its address is a source's, and the host whose it is.
+    pub veiled: Option<(Veil, Arc<str>)>,
 }
 
 /// Who the client is, decided at MAIL, before anything about recipients.

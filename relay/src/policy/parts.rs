@@ -66,6 +66,8 @@ pub struct Parts {
     pub sources: Networks<Arc<str>>,
     /// The names of every host's sources, with the hosts' names.
     pub source_names: HashMap<HostName, Vec<Arc<str>>>,
+    /// The addresses of the cluster's nodes: nobody is a source by them.
+    pub nodes: Networks<()>,
     /// Names of clients that get 554.
     pub blocked_names: HashSet<HostName>,
     /// Indexes of `domains`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Decision, Domain, Tls, Transaction};
+use crate::address::Mailbox;
 use crate::smtp::Reply;
 use crate::smtp::reply::Enhanced;
 
@@ -39,6 +40,19 @@ pub(super) fn unprotected(domain: &Domain, what: &str, tls: Tls) -> Option<Decis
         }
     };
     Some(Decision::refuse(rule, reply, Some(field(domain, "spec.inboundTLS"))))
+}
+
+/// An outsider asks for what only sources may. Whoever is one but for its address is told so.
+pub(super) fn relaying_denied(recipient: &Mailbox, transaction: &Transaction) -> Decision {
+    let Transaction { client, veiled, .. } = transaction;
+    let (why, object) = match veiled {
+        None => (String::new(), None),
+        Some((veil, host)) => {
+            (format!(": {client} {veil}"), Some(format!("RelayHost/{host} spec.sources: {client} {veil}").into()))
+        }
+    };
+    let text = format!("<{recipient}>: relaying denied{why}");
+    Decision::refuse("relaying-denied", Reply::new(550, Enhanced(5, 7, 1), text), object)
 }
 
 /// What is refused because of who the client is, or is not, is refused only for now while that is not known.

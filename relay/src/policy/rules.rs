@@ -9,7 +9,7 @@ use postern_wire::snapshot::HostName;
 
 use super::evidence::known;
 use super::limits::{Limits, looping, too_large, too_many_recipients};
-use super::refusals::{field, not_for_good, some, unprotected, unresolved};
+use super::refusals::{field, not_for_good, relaying_denied, some, unprotected, unresolved};
 use super::resolved::Resolved;
 use super::{Client, ContentFacts, Decision, Domain, Parts, Party, Transaction};
 use crate::address::{ForwardPath, Mailbox, ReversePath};
@@ -71,9 +71,13 @@ impl Rules {
         let (tls, party, policy, recipients) = (client.tls, Party::Outsider, None, Vec::new());
         let unknown_name = self.unknown_name(resolved);
         let mut hosts: Vec<Arc<str>> = self.evidence(client, resolved).map(|evidence| evidence.host.clone()).collect();
+        let veiled = self.veil(client).filter(|_| hosts.is_empty()).and_then(|veil| {
+            let evidence = self.by_address(client.address, resolved).next()?;
+            Some((veil, evidence.host.clone()))
+        });
         let (client, local) = (client.address.to_canonical(), client.local.to_canonical());
         let mut transaction =
-            Transaction { client, local, tls, sender, declared_size, party, policy, recipients, unknown_name };
+            Transaction { client, local, tls, sender, declared_size, party, policy, recipients, unknown_name, veiled };
         hosts.sort_unstable();
         hosts.dedup();
         let decision = if hosts.is_empty() { Decision::accept(None) } else { self.source(hosts, &mut transaction) };
@@ -259,10 +263,7 @@ impl Rules {
     /// To a domain that is not ours: only for our own sources.
     fn rcpt_foreign(&self, transaction: &Transaction, recipient: &Mailbox) -> Decision {
         match &transaction.party {
-            Party::Outsider => {
-                let text = format!("<{recipient}>: relaying denied");
-                Decision::refuse("relaying-denied", Reply::new(550, Enhanced(5, 7, 1), text), None)
-            }
+            Party::Outsider => relaying_denied(recipient, transaction),
             Party::Source { domain: None, .. } => Decision::accept(None),
             Party::Source { domain: Some(domain), .. } => self
                 .leaves(domain, recipient)

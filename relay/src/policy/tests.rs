@@ -62,6 +62,7 @@ fn rules() -> Rules {
         blocked_names: HashSet::from([HostName::Mx("spam.test".to_owned())]),
         blocked_clients,
         sources,
+        nodes: [range("10.20.0.64/31").unwrap()].into_iter().collect(),
         names: Arc::new(
             Names::new([
                 ("contoso.com", 0),
@@ -475,4 +476,26 @@ fn no_way_of_writing_an_address_opens_the_relay() {
         let (_, mut transaction) = mail(&rules, OUTSIDER, "x@y.example", None);
         assert_eq!(rcpt(&rules, &mut transaction, text).rule, "unknown-recipient", "{text}");
     }
+}
+
+#[test]
+fn a_nodes_address_is_nobodys_source_and_the_answer_says_so() {
+    let rules = rules();
+    for (client, veiled) in [("10.20.0.64", true), ("::ffff:10.20.0.65", true), ("10.20.0.66", false)] {
+        let (_, mut transaction) = mail(&rules, client, "bob@contoso.com", None);
+        assert_eq!(transaction.party == Party::Outsider, veiled, "{client}");
+        let decision = rcpt(&rules, &mut transaction, "v@evil.test");
+        assert_eq!(decision.is_accepted(), !veiled, "{client}");
+        if veiled {
+            let why = "is the address of a node, behind which anybody may be";
+            assert!(said(&decision).ends_with(why), "{}", said(&decision));
+            assert!(object(&decision).starts_with("RelayHost/exchange spec.sources: 10.20.0.6"), "{decision:?}");
+            // To a domain of ours it is as welcome as anybody.
+            assert!(rcpt(&rules, &mut transaction, "bob@contoso.com").is_accepted());
+        }
+    }
+    let certified = Client { certified: vec!["exchange".into()], ..connected("10.20.0.64") };
+    let (_, mut transaction) =
+        rules.mail(&certified, &resolved(), ReversePath::Mailbox("bob@contoso.com".parse().unwrap()), None);
+    assert!(rcpt(&rules, &mut transaction, "v@evil.test").is_accepted(), "a certificate is no address");
 }

@@ -21,6 +21,7 @@ fn snapshot(hops: u32) -> Snapshot {
         domains: Vec::new(),
         hosts: Vec::new(),
         policies: vec![Section::new("default", "uid", 1, policy)],
+        nodes: Vec::new(),
     }
 }
 

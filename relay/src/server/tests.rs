@@ -58,6 +58,7 @@ fn config(domain: &str) -> Arc<Config> {
         domains: vec![Section::new("domain", "1", 1, domain)],
         hosts: vec![Section::new("mailbox", "2", 1, mailbox)],
         policies: vec![Section::new("default", "3", 1, policy)],
+        nodes: Vec::new(),
     };
     Arc::new(build(snapshot, &Secrets::default(), None).unwrap().0)
 }

@@ -111,7 +111,7 @@ impl SettingsFile {
         if found != file.digest || file.schema != file.snapshot.schema {
             return Err(Invalid::Digest { said: file.digest, found });
         }
-        let Snapshot { schema: _, domains, hosts, policies } = &file.snapshot;
+        let Snapshot { schema: _, domains, hosts, policies, nodes: _ } = &file.snapshot;
         check_sections("RelayDomain", domains)?;
         check_sections("RelayHost", hosts)?;
         check_sections("FilterPolicy", policies)?;

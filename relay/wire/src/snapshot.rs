@@ -16,9 +16,10 @@ use crate::Digest;
 /// |---|---|
 /// | 1 | the first |
 /// | 2 | [`Inbound::tls`], an empty [`Outbound::via`], [`Host::mx`], [`Host::auth`], [`Host::limits`], [`Host::source_names`], [`Host::source_certificates`], [`Handshake::Implicit`], [`Tls::client_certificate`], [`Queue::null_sender_lifetime`], [`Queue::warn_after`], [`Policy::blocked_names`] |
+/// | 3 | [`Snapshot::nodes`] |
 ///
 /// A section that uses nothing of a later schema has the same bytes as before it.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The settings of one DMZ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Snapshot {
     pub hosts: Vec<Section<Host>>,
     /// One section for each FilterPolicy, sorted by object name.
     pub policies: Vec<Section<Policy>>,
+    /// Ranges of the cluster's nodes, sorted and none within another: whoever comes from one may be anybody, and no source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
 }
 
 /// What one object means, and which object at which generation it was.
@@ -44,8 +48,7 @@ pub struct Section<T> {
     pub uid: String,
     /// The object's `metadata.generation` that this section was made from.
     pub generation: i64,
-    /// [`Digest::of`] `spec`. It changes also when something that the object refers to has changed (a ConfigMap with
-    /// recipients, say), which no generation shows.
+    /// [`Digest::of`] `spec`. It changes also with what the object refers to (a ConfigMap, say), which no generation shows.
     pub digest: Digest,
     /// The meaning of the object.
     pub spec: T,
@@ -73,8 +76,7 @@ pub enum Way<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Domain {
-    /// The domain names that this object holds, sorted: `example.com`, or `*.example.com` for every subdomain but not
-    /// the parent. Names that another object won are not here.
+    /// The names that this object holds, sorted: `example.com`, or `*.example.com` for subdomains but not the parent.
     pub names: Vec<String>,
     /// Mail to these domains.
     pub inbound: Way<Inbound>,

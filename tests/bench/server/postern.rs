@@ -66,7 +66,7 @@ fn sections(
     tls: bool,
     suspend: bool,
 ) -> (Section<Domain>, Section<Host>) {
-    let Snapshot { schema: _, domains, hosts, policies: _ } = settings::relaying(name, *address);
+    let Snapshot { schema: _, domains, hosts, policies: _, nodes: _ } = settings::relaying(name, *address);
     let (mut domain, mut host) = (domains[0].spec.clone(), hosts[0].spec.clone());
     let (domain_name, host_name) = (format!("domain-{number}"), format!("host-{number}"));
     if let Way::Open(inbound) = &mut domain.inbound {

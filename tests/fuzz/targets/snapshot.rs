@@ -13,9 +13,9 @@ fn sealed<T: Clone + serde::Serialize>(sections: &[Section<T>]) -> Vec<Section<T
 
 fuzz_target!(|text: &[u8]| {
     drop(SettingsFile::from_json(text));
-    let Ok(Snapshot { schema, domains, hosts, policies }) = serde_json::from_slice::<Snapshot>(text) else { return };
+    let Ok(Snapshot { schema, domains, hosts, policies, nodes }) = serde_json::from_slice::<Snapshot>(text) else { return };
     let (domains, hosts, policies) = (sealed(&domains), sealed(&hosts), sealed(&policies));
-    let snapshot = Snapshot { schema: schema.min(SCHEMA), domains, hosts, policies };
+    let snapshot = Snapshot { schema: schema.min(SCHEMA), domains, hosts, policies, nodes };
     let written = SettingsFile::new(snapshot.clone()).to_json();
     let again = SettingsFile::from_json(written.as_bytes()).expect("what was written is read");
     assert_eq!(again.snapshot, snapshot);

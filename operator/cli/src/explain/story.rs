@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use postern_relay::address::{ForwardPath, Mailbox};
 use postern_relay::config::Config;
-use postern_relay::policy::evidence::{Entry, Known};
+use postern_relay::policy::evidence::{Entry, Known, Veil};
 use postern_relay::policy::recipient::Found;
 use postern_relay::policy::resolved::Resolved;
 use postern_relay::policy::{Client, ContentFacts, Decision, Party, Transaction};
@@ -108,15 +108,17 @@ impl Story<'_> {
         }
         let address = client.address.to_canonical();
         let (mut says, mut by) = (format!("An outsider: no RelayHost has {address} among its sources."), Vec::new());
-        if client.masked {
-            let open = Client { masked: false, ..client.clone() };
-            let hosts: Vec<&str> = rules.evidence(&open, &self.settings.resolved).map(|found| &**found.host).collect();
-            "An outsider: this address may be that of something in between, which makes nobody a source."
-                .clone_into(&mut says);
+        if let Some(veil) = rules.veil(client) {
+            let else_by = rules.by_address(client.address, &self.settings.resolved);
+            let hosts: Vec<&str> = else_by.map(|found| &**found.host).collect();
+            says = format!("An outsider: {address} {veil}.");
             if !hosts.is_empty() {
                 says.push_str(&format!(" Else it were one of {}.", hosts.join(", ")));
             }
-            by.push("postern-relay --never-source, --proxy-from".to_owned());
+            by.push(match veil {
+                Veil::Node => "the nodes of the cluster".to_owned(),
+                Veil::Between => "postern-relay --never-source, --proxy-from".to_owned(),
+            });
         }
         for close in rules.excepted(client.address) {
             let (host, range) = (close.value, close.range);

@@ -72,7 +72,7 @@ fn count(findings: usize) -> String {
 }
 
 fn summary(snapshot: &Snapshot) -> String {
-    let Snapshot { schema: _, domains, hosts, policies } = snapshot;
+    let Snapshot { schema: _, domains, hosts, policies, nodes: _ } = snapshot;
     let of = |count: usize, kind: &str| format!("{count} {kind}");
     [of(domains.len(), "RelayDomain"), of(hosts.len(), "RelayHost"), of(policies.len(), "FilterPolicy")].join(", ")
 }

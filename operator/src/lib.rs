@@ -4,6 +4,7 @@
 //! of it, without a client, a clock or an environment, so that the cli gives the same answers from files.
 
 pub mod inputs;
+pub mod limits;
 pub mod problem;
 pub mod render;
 pub mod resolve;
@@ -17,6 +18,7 @@ mod custom;
 mod discover;
 mod drift;
 mod gather;
+mod lease;
 mod metrics;
 mod names;
 mod nodes;
@@ -25,6 +27,7 @@ mod programmed;
 mod services;
 
 pub use apply::FIELD_MANAGER;
+pub use lease::LeaseSettings;
 pub(crate) use operator::RELAY_SELECTOR;
 pub use operator::{Settings, addresses_of, domain_name, run};
 

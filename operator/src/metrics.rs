@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) seconds: Histogram,
     pub(crate) writes: Family<Write, Counter>,
     pub(crate) namespaces: Gauge,
+    pub(crate) leader: Gauge,
 }
 
 impl Metrics {
@@ -45,12 +46,14 @@ impl Metrics {
             seconds: Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),
             writes: Family::default(),
             namespaces: Gauge::default(),
+            leader: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("postern_operator");
         registry.register("reconciles", "Reconciles of a namespace, by how they ended", metrics.reconciles.clone());
         registry.register("reconcile_seconds", "Time that a reconcile took", metrics.seconds.clone());
         registry.register("writes", "Writes that the API server took, by kind and verb", metrics.writes.clone());
         registry.register("namespaces", "DMZs that are being looked after", metrics.namespaces.clone());
+        registry.register("leader", "1 while this operator leads, and so writes", metrics.leader.clone());
         metrics
     }
 

@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ipnet::IpNet;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
+use crate::lease::{Election, LeaseSettings};
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::resolve::name::host_name;
@@ -22,8 +24,10 @@ use crate::{admin, controller};
 /// The workload and the pods of a relay carry this label.
 pub(crate) const RELAY_SELECTOR: &str = "postern.io/relay=true";
 
-/// For the reconciles that run when the end comes.
-const ENDS_WITHIN: Duration = Duration::from_secs(20);
+/// For the reconciles that run when the end comes: what they do not get done, the next operator does.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// For whoever is still asking at the HTTP port then.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What an operator is told when it starts.
 #[derive(Clone, Debug)]
@@ -38,12 +42,15 @@ pub struct Settings {
     pub cluster_ranges: BTreeSet<IpNet>,
     /// What the names of the cluster's Services end in.
     pub cluster_domain: String,
+    /// By which of several operators one leads. `None`: this is the only one.
+    pub lease: Option<LeaseSettings>,
 }
 
-/// Runs until `ends` is ready, and then until what is being written is written.
+/// Runs until `ends` is ready, and then until what is being written is written and the lease is given back.
 ///
 /// # Errors
-/// When the HTTP port fails. What the API server refuses is never an error here: it is tried again.
+/// When the HTTP port fails, and when this operator led and its lease could not be renewed: then another one may lead soon,
+/// and the process must end at once. What the API server refuses else is never an error here: it is tried again.
 pub async fn run(
     client: kube::Client,
     settings: Settings,
@@ -53,24 +60,69 @@ pub async fn run(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let (end, ended) = watch::channel(false);
+    let (ready, is_ready) = watch::channel(false);
     info!(namespaces = ?settings.namespaces, http = %http.local_addr()?, "operator started");
     let mut told = ended.clone();
-    let admin = admin::serve(http, registry, async move {
+    let admin = tokio::spawn(admin::serve(http, registry, is_ready, async move {
         let _ = told.wait_for(|ends| *ends).await;
-    });
-    let admin = tokio::spawn(admin);
-    // The watch ends with this function.
-    let mut watches = JoinSet::new();
-    let nodes = Nodes::start(&client, !settings.namespaces.is_empty(), &mut watches);
-    let context = controller::Context { client, settings: Arc::new(settings), nodes, metrics };
-    let controller = tokio::spawn(controller::run(context, ended));
-    ends.await;
-    info!("ending");
-    end.send_replace(true);
-    if tokio::time::timeout(ENDS_WITHIN, controller).await.is_err() {
-        warn!("a reconcile did not end in time; the next operator takes it up");
+    }));
+    let lease = settings.lease.clone();
+    let mut election = lease.map(|lease| Election::new(&client, &settings.operator_namespace, lease));
+    let mut ends = pin!(ends);
+    let leads = tokio::select! {
+        () = win(election.as_mut(), &ready) => true,
+        () = &mut ends => false,
+    };
+    if leads {
+        metrics.leader.set(1);
+        // The watch ends with this block.
+        let mut watches = JoinSet::new();
+        let nodes = Nodes::start(&client, !settings.namespaces.is_empty(), &mut watches);
+        let context = controller::Context { client, settings: Arc::new(settings), nodes, metrics };
+        let controller = tokio::spawn(controller::run(context, ended));
+        tokio::select! {
+            () = &mut ends => {}
+            why = hold(election.as_mut()) => bail!("the lease is lost, and another operator may lead soon: {why}"),
+        }
+        info!("ending");
+        end.send_replace(true);
+        finish(controller).await;
     }
-    Ok(admin.await??)
+    end.send_replace(true);
+    if let Some(election) = election {
+        election.release().await;
+    }
+    match tokio::time::timeout(ANSWERS_WITHIN, admin).await {
+        Ok(served) => Ok(served??),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Until this operator leads. It is ready before: from its first look at the lease on, for then it can follow the leader.
+async fn win(election: Option<&mut Election>, ready: &watch::Sender<bool>) {
+    let looked = || {
+        ready.send_replace(true);
+    };
+    match election {
+        Some(election) => election.win(looked).await,
+        None => looked(),
+    }
+}
+
+/// Until this operator leads no more, and why.
+async fn hold(election: Option<&mut Election>) -> String {
+    match election {
+        Some(election) => election.hold().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finish(mut controller: JoinHandle<()>) {
+    if tokio::time::timeout(ENDS_WITHIN, &mut controller).await.is_err() {
+        warn!("a reconcile did not end in time; the next operator takes it up");
+        controller.abort();
+        let _ = controller.await;
+    }
 }
 
 /// A DNS name in the form in which the settings hold names.

@@ -1,9 +1,11 @@
-//! One kube-apiserver with its etcd for the whole test binary; each test takes a namespace of its own.
+//! One kube-apiserver with its etcd for the whole test binary; each test takes a namespace of its own. A second one is for
+//! tests of operators that would be in each other's way.
 //!
 //! There is no kubelet, no scheduler and no controller manager: nothing collects garbage, and a pod runs only because a
 //! test says so in its status. Every request of every user is in the audit log, which is how writes are counted.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
@@ -21,6 +23,7 @@ use crate::process::{Process, free_port};
 const START_WITHIN: Duration = Duration::from_secs(90);
 
 static SHARED: LazyLock<ApiServer> = LazyLock::new(|| ApiServer::start().expect("an API server for the tests"));
+static APART: LazyLock<ApiServer> = LazyLock::new(|| ApiServer::start().expect("a second API server for the tests"));
 
 pub(crate) struct ApiServer {
     assets: PathBuf,
@@ -36,6 +39,11 @@ impl ApiServer {
     /// The one of this test binary, started at the first call. Blocks: see [`crate::cluster::admin`].
     pub(crate) fn shared() -> &'static Self {
         &SHARED
+    }
+
+    /// Another one, on which no operator runs but those that a test starts itself.
+    pub(crate) fn apart() -> &'static Self {
+        &APART
     }
 
     fn start() -> Result<Self> {
@@ -81,14 +89,24 @@ impl ApiServer {
 
     /// A kubeconfig file with a certificate for this user, made at the first call.
     pub(crate) fn kubeconfig(&self, file: &str, user: &str, group: Option<&str>) -> Result<PathBuf> {
+        self.kubeconfig_by(&self.url, file, user, group)
+    }
+
+    /// The same, with another address on the way to this server.
+    pub(crate) fn kubeconfig_by(&self, url: &str, file: &str, user: &str, group: Option<&str>) -> Result<PathBuf> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _held = ONE_AT_A_TIME.lock().expect("no test panicked here");
         let path = self.folder.join(format!("{file}.kubeconfig"));
         if !path.exists() {
             let files = self.authority.user(file, user, group)?;
-            fs::write(&path, kubeconfig_text(&self.url, &self.authority.ca(), &files))?;
+            fs::write(&path, kubeconfig_text(url, &self.authority.ca(), &files))?;
         }
         Ok(path)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        Ok(self.url.trim_start_matches("https://").parse()?)
     }
 
     /// A file in the folder of this run, removed with it.

@@ -27,6 +27,7 @@ const CRDS: [&str; 3] = ["relaydomains.postern.io", "relayhosts.postern.io", "fi
 
 /// A namespace that is looked after.
 pub(crate) struct Dmz {
+    pub(crate) server: &'static ApiServer,
     pub(crate) client: Client,
     pub(crate) namespace: String,
 }
@@ -59,7 +60,19 @@ impl Dmz {
         crds(&client).await?;
         operator::running(&client).await?;
         let namespace = namespace(&client, hint).await?;
-        Ok(Self { client, namespace })
+        Ok(Self { server: ApiServer::shared(), client, namespace })
+    }
+
+    /// On the API server where no operator runs: with the relay workload.
+    pub(crate) async fn apart(hint: &str) -> Result<Self> {
+        admin().await?;
+        let server = tokio::task::spawn_blocking(ApiServer::apart).await?;
+        let client = server.ready().await?;
+        crds(&client).await?;
+        let namespace = namespace(&client, hint).await?;
+        let dmz = Self { server, client, namespace };
+        dmz.anchor("postern-relay").await?;
+        Ok(dmz)
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -181,7 +194,12 @@ impl Dmz {
 
     /// The writes that the operator has made here.
     pub(crate) fn writes(&self) -> Result<Vec<String>> {
-        let mut requests = ApiServer::shared().requests(operator::USER, &self.namespace)?;
+        self.writes_of(operator::USER)
+    }
+
+    /// The writes that this user has made here.
+    pub(crate) fn writes_of(&self, user: &str) -> Result<Vec<String>> {
+        let mut requests = self.server.requests(user, &self.namespace)?;
         requests.retain(|request| ["create", "update", "patch", "delete"].iter().any(|verb| request.starts_with(verb)));
         Ok(requests)
     }

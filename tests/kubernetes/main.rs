@@ -10,11 +10,13 @@ mod dmz;
 mod manifests;
 mod operator;
 mod process;
+mod proxy;
 
 mod end_to_end;
 mod harness;
 mod healing;
 mod invalid;
+mod leader;
 mod one_namespace;
 mod outbound;
 mod programmed;

@@ -44,9 +44,15 @@ pub(crate) struct Running {
     pub(crate) http: u16,
 }
 
-/// How to start an operator as this user.
+/// How to start the only operator as this user.
 pub(crate) fn command_line(file: &str, user: &str, http: u16) -> Result<Vec<String>> {
-    let kubeconfig = ApiServer::shared().kubeconfig(file, user, None)?;
+    let mut args = with_kubeconfig(&ApiServer::shared().kubeconfig(file, user, None)?, http)?;
+    args.push("--lease=".to_owned());
+    Ok(args)
+}
+
+/// How to start one of several.
+pub(crate) fn with_kubeconfig(kubeconfig: &Path, http: u16) -> Result<Vec<String>> {
     Ok(vec![
         format!("KUBECONFIG={}", kubeconfig.display()),
         program::own("postern-operator")?.display().to_string(),

@@ -2,7 +2,7 @@
 //!
 //! A cache is incomplete until the first list has ended, and refused while the API server does not let the operator read
 //! it: both are states to be asked for, never an error that ends anything. A refused one is tried again, more and more
-//! slowly. What the operator itself has written is put in at once, so that the next look does not see the past.
+//! slowly; what was known before stays known meanwhile. What the operator itself has written is put in at once, so that the next look does not see the past.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,15 +12,49 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
+/// A refusal of what was allowed before is believed when it lasts: an API server that has just started refuses what it
+/// will allow when it has read its roles, and does not know our kinds yet.
+const REFUSED_BELIEVED: Duration = Duration::from_secs(10);
 /// How long until a refused list is tried again: at first, and at most.
-const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
+
+/// The wait until an interrupted watch is tried again: at first, and at most. An API server that is back is found again
+/// within seconds, however long it was away.
+const INTERRUPTED_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+/// A watch that has gone on for so long has recovered.
+const RECOVERED: Duration = Duration::from_secs(60);
+
+/// Doubles its waits from one interruption to the next.
+#[derive(Default)]
+pub(crate) struct Patience {
+    last: Option<(Instant, Duration)>,
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let recent = self.last.filter(|(when, wait)| now.duration_since(*when) < *wait + RECOVERED);
+        let wait = recent.map_or(INTERRUPTED_RETRY.0, |(_, wait)| (wait * 2).min(INTERRUPTED_RETRY.1));
+        self.last = Some((now, wait));
+        Some(wait)
+    }
+}
+
+impl Backoff for Patience {
+    /// Called for everything that a watch says, also for "I begin": only time shows that it has recovered.
+    fn reset(&mut self) {}
+}
 
 /// What is known of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +105,16 @@ where
 
     async fn watch(self, api: Api<K>, config: watcher::Config, slim: fn(&mut K), changed: Arc<Notify>) {
         let (mut wait, longest) = REFUSED_RETRY;
+        let mut refused_since = None;
         loop {
-            let mut events = Box::pin(watcher(api.clone(), config.clone()).default_backoff());
+            let mut events = Box::pin(watcher(api.clone(), config.clone()).backoff(Patience::default()));
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
-                        wait = REFUSED_RETRY.0;
+                        // That a list begins says nothing of how it ends.
+                        if !matches!(event, Event::Init) {
+                            (wait, refused_since) = (REFUSED_RETRY.0, None);
+                        }
                         if self.take(event.modify(slim)) {
                             changed.notify_one();
                         }
@@ -84,7 +122,10 @@ where
                     Err(error) => {
                         // A new stream lists anew: only a list shows that a right has come back.
                         if let Some(refusal) = refusal(&error) {
-                            self.refuse(refusal, &changed);
+                            let lasts = refused_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_BELIEVED;
+                            if lasts || self.known() != Known::All {
+                                self.refuse(refusal, &changed);
+                            }
                             break;
                         }
                         warn!(kind = %K::kind(&()), %error, "watch interrupted");

@@ -20,6 +20,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use crate::cache::Patience;
+
 /// Between attempts to list the namespaces for relay workloads.
 const PROBE_RETRY: Duration = Duration::from_secs(10);
 
@@ -36,7 +38,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let objects = watcher(Api::<PartialObjectMeta<K>>::all(client), watcher::Config::default());
-    let mut events = Box::pin(objects.default_backoff());
+    let mut events = Box::pin(objects.backoff(Patience::default()));
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => {

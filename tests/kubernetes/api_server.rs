@@ -17,7 +17,7 @@ use kube::{Client, Config};
 use serde_json::Value;
 
 use crate::certificates::{Authority, Files};
-use crate::process::{Process, free_port};
+use crate::process::{Process, free_port, steady_port};
 
 /// How long an API server may take until it is ready. 5 s on an idle machine with two cores.
 const START_WITHIN: Duration = Duration::from_secs(90);
@@ -30,7 +30,8 @@ pub(crate) struct ApiServer {
     folder: PathBuf,
     authority: Authority,
     url: String,
-    process: Mutex<Process>,
+    args: Vec<String>,
+    process: Mutex<Option<Process>>,
     _etcd: Process,
     _remover: Process,
 }
@@ -52,11 +53,26 @@ impl ApiServer {
         let path = folder.as_path();
         let (etcd, etcd_url) = start_etcd(&assets, path)?;
         let authority = Authority::new(path)?;
-        let port = free_port()?;
+        let port = steady_port()?;
         let args = api_server_args(path, &authority, &etcd_url, port)?;
-        let process = Process::start(&assets.join("kube-apiserver"), &args, &path.join("kube-apiserver.log"))?;
         let url = format!("https://127.0.0.1:{port}");
-        Ok(Self { assets, authority, url, process: Mutex::new(process), _etcd: etcd, _remover: remover, folder })
+        let process = Mutex::new(None);
+        let server = Self { assets, authority, url, args, process, _etcd: etcd, _remover: remover, folder };
+        server.start_again()?;
+        Ok(server)
+    }
+
+    /// Kills it; what it has stored stays.
+    pub(crate) fn stop(&self) {
+        drop(self.process.lock().expect("no test panicked here").take());
+    }
+
+    /// Starts it where it was; [`ApiServer::ready`] waits for it.
+    pub(crate) fn start_again(&self) -> Result<()> {
+        let log = self.folder.join("kube-apiserver.log");
+        let process = Process::start(&self.assets.join("kube-apiserver"), &self.args, &log)?;
+        *self.process.lock().expect("no test panicked here") = Some(process);
+        Ok(())
     }
 
     /// Waits until requests of the administrator are answered.
@@ -75,7 +91,12 @@ impl ApiServer {
             Ok(done) => done.map(|()| client),
             Err(_) => bail!(
                 "kube-apiserver is not ready:\n{}",
-                self.process.lock().expect("no test panicked here").last_words()
+                self.process
+                    .lock()
+                    .expect("no test panicked here")
+                    .as_ref()
+                    .map(Process::last_words)
+                    .unwrap_or_default()
             ),
         }
     }

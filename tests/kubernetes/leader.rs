@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use postern_crds::RelayDomain;
 use postern_tests::program::Program;
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::sync::RwLock;
 
 use crate::cluster::eventually;
 use crate::dmz::Dmz;
@@ -28,6 +30,9 @@ const HAND_OVER: Duration = Duration::from_secs(3);
 /// The roles of `operator/rbac`.
 const DMZ: &str = "postern-operator";
 const LEASE: &str = "postern-operator-lease";
+
+/// Held by whoever needs the API server to stay, and written by whoever takes it away.
+pub(crate) static SERVER: RwLock<()> = RwLock::const_new(());
 
 /// An operator for one DMZ whose own namespace, with the lease, is the same.
 pub(crate) struct Operator {
@@ -44,6 +49,22 @@ impl Operator {
         Self::start_without_lease(dmz, &user, identity, url).await
     }
 
+    /// The only one, without a lease.
+    pub(crate) async fn start_alone(dmz: &Dmz, identity: &str, more: &[String]) -> Result<Self> {
+        let user = format!("{}-{identity}", dmz.namespace);
+        bind(dmz, &user, "ClusterRole", DMZ).await?;
+        bind(dmz, &user, "Role", DMZ).await?;
+        let mut flags = vec!["--lease=".to_owned()];
+        flags.extend_from_slice(more);
+        Self::spawn(dmz, &user, identity, &dmz.server.kubeconfig(&user, &user, None)?, &flags)
+    }
+
+    /// One that ran before, and has all its rights.
+    pub(crate) fn start_again(dmz: &Dmz, identity: &str) -> Result<Self> {
+        let user = format!("{}-{identity}", dmz.namespace);
+        Self::spawn(dmz, &user, identity, &dmz.server.kubeconfig(&user, &user, None)?, &[])
+    }
+
     /// Without the right to the lease.
     async fn start_without_lease(dmz: &Dmz, user: &str, identity: &str, url: Option<&str>) -> Result<Self> {
         bind(dmz, user, "ClusterRole", DMZ).await?;
@@ -52,9 +73,13 @@ impl Operator {
             Some(url) => dmz.server.kubeconfig_by(url, user, user, None)?,
             None => dmz.server.kubeconfig(user, user, None)?,
         };
+        Self::spawn(dmz, user, identity, &kubeconfig, &[])
+    }
+
+    fn spawn(dmz: &Dmz, user: &str, identity: &str, kubeconfig: &Path, flags: &[String]) -> Result<Self> {
         let http = free_port()?;
         let mut command = Command::new("env");
-        command.args(with_kubeconfig(&kubeconfig, http)?).args([
+        command.args(with_kubeconfig(kubeconfig, http)?).args(flags).args([
             format!("--namespace={}", dmz.namespace),
             format!("--operator-namespace={}", dmz.namespace),
             format!("--identity={identity}"),
@@ -75,6 +100,26 @@ impl Operator {
             Ok(())
         })
         .await;
+    }
+
+    /// Waits until it leads and has looked after the whole DMZ.
+    pub(crate) async fn leads(&self) {
+        self.is_ready_and(true).await;
+        self.has_reconciled().await;
+    }
+
+    /// Waits until it writes no more.
+    pub(crate) async fn has_settled(&self, dmz: &Dmz) {
+        let mut before = Vec::new();
+        for _ in 0..15 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let writes = self.writes(dmz).unwrap();
+            if writes == before && !writes.is_empty() {
+                return;
+            }
+            before = writes;
+        }
+        panic!("{} goes on writing: {before:?}", self.user);
     }
 
     /// Waits until it has looked after the whole DMZ.
@@ -156,6 +201,7 @@ fn within(limit: Duration, from: Timestamp, to: Timestamp) {
 
 #[tokio::test]
 async fn a_leader_that_is_killed_is_followed_by_one_who_finds_nothing_to_write() -> Result<()> {
+    let _stays = SERVER.read().await;
     let (dmz, mut one, two) = pair("killed", None).await?;
     let before = all(&dmz)?;
     assert!(!one.writes(&dmz)?.is_empty());
@@ -188,6 +234,7 @@ async fn a_leader_that_is_killed_is_followed_by_one_who_finds_nothing_to_write()
 
 #[tokio::test]
 async fn a_leader_that_is_told_to_end_hands_over_at_once_whoever_is_still_asking_it() -> Result<()> {
+    let _stays = SERVER.read().await;
     let (dmz, mut one, two) = pair("stopped", None).await?;
     let mut asking = TcpStream::connect(("127.0.0.1", one.http))?;
     asking.write_all(b"GET /metrics HTTP/1.1\r\nHost: half-sent")?;
@@ -212,6 +259,7 @@ async fn a_leader_that_is_told_to_end_hands_over_at_once_whoever_is_still_asking
 
 #[tokio::test]
 async fn a_leader_that_is_cut_off_ends_before_another_one_leads() -> Result<()> {
+    let _stays = SERVER.read().await;
     let server = Dmz::apart("way").await?.server;
     let way = Proxy::start(server.address()?).await?;
     let (dmz, mut one, two) = pair("cut", Some(&way)).await?;
@@ -226,6 +274,7 @@ async fn a_leader_that_is_cut_off_ends_before_another_one_leads() -> Result<()> 
 
 #[tokio::test]
 async fn an_operator_that_may_not_read_the_lease_is_not_ready_and_does_nothing_until_it_may() -> Result<()> {
+    let _stays = SERVER.read().await;
     let dmz = unattended("unleased").await?;
     let user = format!("{}-one", dmz.namespace);
     let one = Operator::start_without_lease(&dmz, &user, "one", None).await?;

@@ -12,6 +12,7 @@ mod operator;
 mod process;
 mod proxy;
 
+mod away;
 mod end_to_end;
 mod harness;
 mod healing;

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -61,4 +62,13 @@ impl Drop for Process {
 /// A port of 127.0.0.1 that was free a moment ago.
 pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// A free port that no outgoing connection and no other free port becomes: who listens there can go away and come back.
+pub(crate) fn steady_port() -> Result<u16> {
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000)?;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let mut ports = (first + TAKEN.fetch_add(100, Ordering::Relaxed)..32_000).filter(free);
+    ports.next().context("no free port below 32000")
 }

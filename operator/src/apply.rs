@@ -9,6 +9,8 @@ mod status;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
@@ -19,6 +21,7 @@ use postern_wire::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::cache::Cache;
@@ -31,20 +34,38 @@ use crate::render::{BASE, DEFAULT_DENY, DIGEST_ANNOTATION, Rendered, is_reserved
 /// The owner, to the API server, of the fields that the operator sets.
 pub const FIELD_MANAGER: &str = "postern";
 
+/// For one request: a server that is cut off says nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
 /// A write that the API server did not take.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// `NetworkPolicy postern-host-exchange-a`
     pub(crate) object: String,
-    /// The object that alone is concerned, if one is.
-    pub(crate) owner: Option<ObjectRef>,
+    pub(crate) loss: Loss,
     pub(crate) error: kube::Error,
+}
+
+/// What is lost by a write that fails.
+#[derive(Debug)]
+pub(crate) enum Loss {
+    /// What this object says is not in force.
+    Of(ObjectRef),
+    /// Something of the whole DMZ is not.
+    OfDmz,
+    /// Time: it comes into force by itself, in about a minute.
+    Time,
 }
 
 impl Failure {
     /// Whether only a change (of rights, of the object) can make it succeed, and not time.
     pub(crate) fn is_permanent(&self) -> bool {
         is_permanent(&self.error)
+    }
+
+    /// Whether there is nothing to try again: what was to be hastened has come by itself by then.
+    pub(crate) fn is_past(&self) -> bool {
+        matches!(self.loss, Loss::Time) && self.is_permanent()
     }
 }
 
@@ -85,7 +106,7 @@ impl Writer<'_> {
         }
         if let Some(config_map) = config_map {
             match self.write(&self.caches.config_maps, config_map.clone()).await {
-                Ok(()) => failures.extend(self.wake_relays(&settings.digest).await),
+                Ok(()) => self.wake_relays(&settings.digest, &mut failures).await,
                 Err(failure) => failures.push(failure),
             }
         }
@@ -109,14 +130,17 @@ impl Writer<'_> {
         body["kind"] = json!(kind);
         let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        match api.patch(&name, &params, &Patch::Apply(&body)).await {
+        match answered(api.patch(&name, &params, &Patch::Apply(&body))).await {
             Ok(live) => {
                 info!(namespace = self.namespace, object = format!("{kind}/{name}"), "written");
                 self.metrics.wrote(&kind, "apply");
                 cache.put(live);
                 Ok(())
             }
-            Err(error) => Err(self.failed(format!("{kind} {name}"), owner(&wanted), error)),
+            Err(error) => {
+                let loss = owner(&wanted).map_or(Loss::OfDmz, Loss::Of);
+                Err(self.failed(format!("{kind} {name}"), loss, error))
+            }
         }
     }
 
@@ -132,22 +156,22 @@ impl Writer<'_> {
                 continue;
             }
             let only_this = Preconditions { uid: policy.uid(), resource_version: None };
-            match api.delete(&name, &DeleteParams::default().preconditions(only_this)).await {
+            match answered(api.delete(&name, &DeleteParams::default().preconditions(only_this))).await {
                 Ok(_) => {
                     info!(namespace = self.namespace, object = format!("NetworkPolicy/{name}"), "deleted");
                     self.metrics.wrote("NetworkPolicy", "delete");
                     self.caches.network_policies.forget(&name);
                 }
                 Err(kube::Error::Api(status)) if status.code == 404 => self.caches.network_policies.forget(&name),
-                Err(error) => failures.push(self.failed(format!("NetworkPolicy {name}"), None, error)),
+                Err(error) => failures.push(self.failed(format!("NetworkPolicy {name}"), Loss::OfDmz, error)),
             }
         }
         failures
     }
 
     /// A kubelet refreshes a pod's volumes at once when the pod changes, and else within a minute or so. A pod that
-    /// cannot be marked gets its settings all the same, later: a failure here is only logged.
-    async fn wake_relays(&self, digest: &Digest) -> Option<Failure> {
+    /// may not be marked gets its settings all the same, later.
+    async fn wake_relays(&self, digest: &Digest, failures: &mut Vec<Failure>) {
         let api = Api::<Pod>::namespaced(self.client.clone(), self.namespace);
         let mark = json!({"metadata": {"annotations": {DIGEST_ANNOTATION: digest}}});
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
@@ -156,25 +180,27 @@ impl Writer<'_> {
             if marked || pod.metadata.deletion_timestamp.is_some() {
                 continue;
             }
-            match api.patch_status(&pod.name_any(), &params, &Patch::Merge(&mark)).await {
+            match answered(api.patch_status(&pod.name_any(), &params, &Patch::Merge(&mark))).await {
                 Ok(live) => {
                     self.metrics.wrote("Pod", "mark");
                     self.caches.pods.put(live);
                 }
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) if is_permanent(&error) => {
-                    warn!(namespace = self.namespace, pod = pod.name_any(), %error, "kubelet not woken");
-                }
-                Err(error) => return Some(self.failed(format!("Pod {}", pod.name_any()), None, error)),
+                Err(error) => failures.push(self.failed(format!("Pod {}", pod.name_any()), Loss::Time, error)),
             }
         }
-        None
     }
 
-    fn failed(&self, object: String, owner: Option<ObjectRef>, error: kube::Error) -> Failure {
+    fn failed(&self, object: String, loss: Loss, error: kube::Error) -> Failure {
         warn!(namespace = self.namespace, object, %error, "cannot be written");
-        Failure { object, owner, error }
+        Failure { object, loss, error }
     }
+}
+
+/// What the API server answers, or that it did not in time.
+async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    let answer = timeout(ANSWER_WITHIN, request).await;
+    answer.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
 }
 
 fn is_isolation(policy: &NetworkPolicy) -> bool {

@@ -1,7 +1,7 @@
 //! One task for each DMZ: whatever changes in its namespace wakes it, and the whole DMZ is rendered from its caches.
 //!
 //! Problems of objects are no errors: they are in the status, and wait for a change. Only what the API server did not take
-//! is tried again: soon and then ever later when it may heal by itself, once a minute when it needs somebody's hand. The
+//! is tried again, soon and then ever more slowly, at most once a minute. The
 //! status is written in either case. A DMZ that nothing is left of is let go, and found again when something appears.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info};
 
 use crate::Settings;
-use crate::apply::{Failure, Writer};
+use crate::apply::{Failure, Loss, Writer};
 use crate::discover;
 use crate::gather::{Caches, gather};
 use crate::metrics::{Ended, Metrics};
@@ -34,8 +34,8 @@ use crate::status::status;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Bounds of the time until something that may heal by itself is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Until something that needs somebody's hand is tried again.
-const RETRY_PERMANENT: Duration = Duration::from_secs(60);
+/// The same for what needs somebody's hand: it may have been lent just now, and may take months.
+const RETRY_PERMANENT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// What the tasks of all DMZs share.
 #[derive(Clone)]
@@ -169,15 +169,15 @@ impl Dmz {
     async fn reconcile_and_count(&self, failures_in_a_row: &mut u32) -> Option<Duration> {
         let began = Instant::now();
         let (ended, again) = match self.reconcile().await {
-            Ok(failures) if failures.is_empty() => {
+            Ok(failures) if failures.iter().all(Failure::is_past) => {
                 *failures_in_a_row = 0;
                 (Ended::DONE, None)
             }
-            Ok(failures) if failures.iter().all(Failure::is_permanent) => (Ended::FAILED, Some(RETRY_PERMANENT)),
-            Ok(_) => {
-                let pause = RETRY.0.saturating_mul(1 << (*failures_in_a_row).min(10));
+            Ok(failures) => {
+                let bounds = if failures.iter().all(Failure::is_permanent) { RETRY_PERMANENT } else { RETRY };
+                let pause = bounds.0.saturating_mul(1 << (*failures_in_a_row).min(10));
                 *failures_in_a_row += 1;
-                (Ended::FAILED, Some(pause.min(RETRY.1)))
+                (Ended::FAILED, Some(pause.min(bounds.1)))
             }
             Err(waits_for) => {
                 debug!(namespace = self.namespace, waits_for, "not yet");
@@ -202,7 +202,8 @@ impl Dmz {
         let rendered = render(&model, schema_for(&relays, inputs.published.as_ref()));
 
         let mut failures = writer.apply(&rendered).await;
-        problems.extend(failures.iter().map(problem));
+        problems.extend(failures.iter().filter_map(problem));
+        problems.extend(late(&failures));
         self.relays.ask(Question { relays: pods, settings: Some(rendered.settings.digest.clone()) });
 
         let statuses = status(&inputs, &problems, &rendered, &relays, Timestamp::now());
@@ -212,18 +213,35 @@ impl Dmz {
 }
 
 /// What a failed write means for the object that it serves.
-fn problem(failure: &Failure) -> Problem {
-    let Failure { object, owner, error } = failure;
+fn problem(failure: &Failure) -> Option<Problem> {
+    let Failure { object, loss, error } = failure;
     let reason = match error {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => Reason::Forbidden,
         _ => Reason::Pending,
     };
-    let sentence = match error {
-        kube::Error::Api(status) => format!("{object} cannot be written: {}", status.message),
-        other => format!("{object} cannot be written: {other}"),
-    };
-    match owner {
-        Some(owner) => Problem { object: owner.clone(), effect: Effect::NotProgrammed, reason, message: sentence },
-        None => Problem::of_dmz(Effect::NotProgrammed, reason, sentence),
+    let message = format!("{object} cannot be written: {}", why(error));
+    match loss {
+        Loss::Of(owner) => Some(Problem { object: owner.clone(), effect: Effect::NotProgrammed, reason, message }),
+        Loss::OfDmz => Some(Problem::of_dmz(Effect::NotProgrammed, reason, message)),
+        Loss::Time => None,
+    }
+}
+
+/// One sentence for all the pods that could not be marked: why they need a minute for what takes a second.
+fn late(failures: &[Failure]) -> Option<Problem> {
+    let late: Vec<_> = failures.iter().filter(|failure| matches!(failure.loss, Loss::Time)).collect();
+    let why = why(&late.first()?.error);
+    let pods: Vec<_> = late.iter().map(|failure| failure.object.as_str()).collect();
+    let message = format!(
+        "the kubelet of {} could not be told of it and looks by itself, within about a minute: {why}",
+        pods.join(", ")
+    );
+    Some(Problem::of_dmz(Effect::Late, Reason::Pending, message))
+}
+
+fn why(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
     }
 }

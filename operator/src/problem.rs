@@ -41,6 +41,8 @@ pub enum Effect {
     Partial,
     /// `Programmed=False`, whatever the relays say.
     NotProgrammed,
+    /// Said where `Programmed` is still pending: why that takes longer than it should.
+    Late,
     /// No condition: told to whoever runs it on their own machine.
     Warning,
 }

@@ -4,6 +4,7 @@ use anyhow::ensure;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
@@ -13,6 +14,7 @@ use crate::api_server::ApiServer;
 use crate::cluster::eventually;
 use crate::dmz::Dmz;
 use crate::operator::{self, USER};
+use crate::programmed::{Answers, enforcing, published};
 
 #[tokio::test]
 async fn a_namespace_that_it_may_not_read_is_said_on_each_object_and_heals_with_the_role() {
@@ -82,6 +84,46 @@ async fn its_rights_suffice_and_reach_no_further_than_is_written_beside_them() {
             "{verb} {group}/{resource} {name} in {namespace:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn without_the_right_to_wake_a_kubelet_the_settings_are_late_and_status_says_why() {
+    let dmz = Dmz::new("late").await.unwrap();
+    let roles = dmz.api::<Role>();
+    let mut role = roles.get("postern-operator").await.unwrap();
+    let whole = role.rules.clone();
+    let wakes = |rule: &PolicyRule| rule.resources.iter().flatten().any(|resource| resource == "pods/status");
+    role.rules.iter_mut().for_each(|rules| rules.retain(|rule| !wakes(rule)));
+    let mut role = roles.replace("postern-operator", &PostParams::default(), &role).await.unwrap();
+    dmz.quickstart(([10, 20, 0, 11], 25).into()).await.unwrap();
+    let first = published(&dmz).await;
+    let relay = Answers::start(serde_json::to_string(&enforcing(&first)).unwrap()).await;
+    dmz.relay_pod("postern-relay-0", relay.address).await.unwrap();
+    dmz.told::<RelayDomain>("example", "Programmed", "True", "Programmed").await;
+
+    let change = async |recipient: &str| {
+        let data = json!({"addresses": format!("{recipient}@example.com\n")});
+        dmz.put::<ConfigMap>(json!({"metadata": {"name": "example-recipients"}, "data": data})).await.unwrap();
+        dmz.told::<RelayDomain>("example", "Programmed", "False", "Pending").await
+    };
+    let message = change("dora").await;
+    assert!(message.contains("the kubelet of Pod postern-relay-0 could not be told of it"), "{message}");
+    assert!(
+        message.contains("about a minute") && message.contains("cannot patch resource \"pods/status\""),
+        "{message}"
+    );
+    // A minute later.
+    relay.say(&enforcing(&published(&dmz).await));
+    dmz.told::<RelayDomain>("example", "Programmed", "True", "Programmed").await;
+
+    role.rules = whole;
+    roles.replace("postern-operator", &PostParams::default(), &role).await.unwrap();
+    eventually("the kubelet is woken, and nothing more is said", async || {
+        let message = change("emil").await;
+        ensure!(!message.contains("kubelet"), "{message}");
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test]

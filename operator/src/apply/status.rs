@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tracing::{debug, info};
 
-use super::{FIELD_MANAGER, Failure, Writer, to_value};
+use super::{FIELD_MANAGER, Failure, Loss, Writer, answered, to_value};
 use crate::cache::Cache;
 use crate::custom::Custom;
 use crate::status::{KindStatus, ObjectStatus};
@@ -52,7 +52,7 @@ impl Writer<'_> {
         let body = json!({"metadata": {"uid": uid}, "status": patch});
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = Api::<Custom<K>>::namespaced(self.client.clone(), self.namespace);
-        match api.patch_status(name, &params, &Patch::Merge(&body)).await {
+        match answered(api.patch_status(name, &params, &Patch::Merge(&body))).await {
             Ok(live) => {
                 info!(
                     namespace = self.namespace,
@@ -68,7 +68,7 @@ impl Writer<'_> {
                 debug!(namespace = self.namespace, object = format!("{kind}/{name}"), %refusal, "gone meanwhile");
                 Ok(())
             }
-            Err(error) => Err(self.failed(format!("status of {kind} {name}"), None, error)),
+            Err(error) => Err(self.failed(format!("status of {kind} {name}"), Loss::OfDmz, error)),
         }
     }
 }

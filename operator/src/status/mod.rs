@@ -203,11 +203,20 @@ impl Scene<'_> {
         let Some(expected) = expected else {
             return not(Reason::NotAccepted, "it has no part in the settings, so no relay enforces it".to_owned());
         };
-        let (holds, reason, message) = enforced.verdict(self.rendered.hold);
+        let (holds, reason, mut message) = enforced.verdict(self.rendered.hold);
+        if reason == Reason::Pending {
+            message.extend(self.late().map(|why| format!("; {why}")));
+        }
         if holds == Some(true) && expected.generation != generation {
             return not(Reason::NotAccepted, enforced.of_older(expected.generation));
         }
         Verdict { of: ConditionType::Programmed, holds, reason, message }
+    }
+
+    /// Why what is pending takes longer than it should.
+    fn late(&self) -> impl Iterator<Item = &str> {
+        let late = self.problems.iter().filter(|problem| problem.effect == Effect::Late);
+        late.map(|problem| problem.message.as_str())
     }
 
     fn stamp(&self, verdict: Verdict, generation: i64, before: &[Condition]) -> Condition {

@@ -5,6 +5,7 @@
 //! the cache first and sent only when it differs, by server-side apply with the field manager [`FIELD_MANAGER`]. A write
 //! that fails becomes a [`Failure`] and stops only what must not happen without it.
 
+mod applied;
 mod status;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, Resource, ResourceExt};
@@ -26,9 +27,13 @@ use tracing::{info, warn};
 
 use crate::cache::Cache;
 use crate::drift;
+use crate::events::{self, Events};
 use crate::gather::{Caches, is_ours};
 use crate::inputs::{Kind, ObjectRef, WrittenKind};
 use crate::metrics::Metrics;
+use crate::problem::DEFAULT_POLICY;
+pub(crate) use applied::Applied;
+
 use crate::render::{BASE, DEFAULT_DENY, DIGEST_ANNOTATION, Rendered, is_reserved};
 
 /// The owner, to the API server, of the fields that the operator sets.
@@ -79,7 +84,9 @@ pub(crate) struct Writer<'a> {
     pub(crate) client: &'a Client,
     pub(crate) namespace: &'a str,
     pub(crate) caches: &'a Caches,
+    pub(crate) applied: &'a Applied,
     pub(crate) metrics: &'a Metrics,
+    pub(crate) events: &'a Events,
 }
 
 impl Writer<'_> {
@@ -123,9 +130,13 @@ impl Writer<'_> {
     {
         let (kind, name) = (K::kind(&()), wanted.name_any());
         let mut body = to_value(&wanted);
-        if cache.get(&name).is_some_and(|live| !drift::differs(&body, &to_value(&*live))) {
+        let (object, content) = (format!("{kind} {name}"), Digest::of_bytes(body.to_string().as_bytes()));
+        let live = cache.get(&name);
+        if live.as_ref().is_some_and(|live| !drift::differs(&body, &to_value(&**live))) {
+            self.applied.stands(object, content);
             return Ok(());
         }
+        let drifted = self.applied.has_drifted(&object, &content).then(|| drift::news(&object, &body, live.as_deref()));
         body["apiVersion"] = json!(K::api_version(&()));
         body["kind"] = json!(kind);
         let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
@@ -135,13 +146,27 @@ impl Writer<'_> {
                 info!(namespace = self.namespace, object = format!("{kind}/{name}"), "written");
                 self.metrics.wrote(&kind, "apply");
                 cache.put(live);
+                if let Some(news) = drifted
+                    && self.applied.is_news(&object)
+                {
+                    self.events.tell(self.concerned(&wanted), news);
+                }
+                self.applied.stands(object, content);
                 Ok(())
             }
             Err(error) => {
                 let loss = owner(&wanted).map_or(Loss::OfDmz, Loss::Of);
-                Err(self.failed(format!("{kind} {name}"), loss, error))
+                Err(self.failed(object, loss, error))
             }
         }
+    }
+
+    /// On which object it is told that this one was put back: its owner, or where all stands that concerns the whole DMZ.
+    fn concerned<K: Resource>(&self, object: &K) -> ObjectReference {
+        let default = || self.caches.policies.get(DEFAULT_POLICY).map(|policy| events::reference(&*policy));
+        let default = owner(object).is_none().then(default).flatten();
+        let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+        default.or_else(|| Some(events::owner_reference(self.namespace, owners.first()?))).unwrap_or_default()
     }
 
     /// Deletes the policies of ours that are no longer wanted.

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 use tracing::{debug, error, info};
 
 use crate::Settings;
-use crate::apply::{Failure, Loss, Writer};
+use crate::apply::{Applied, Failure, Loss, Writer};
 use crate::discover;
+use crate::events::Events;
 use crate::gather::{Caches, gather};
 use crate::metrics::{Ended, Metrics};
 use crate::names::Names;
@@ -44,6 +45,7 @@ pub(crate) struct Context {
     pub(crate) settings: Arc<Settings>,
     pub(crate) nodes: Nodes,
     pub(crate) metrics: Metrics,
+    pub(crate) events: Events,
 }
 
 /// Looks after every DMZ until `shutdown` is true; then ends when the reconciles that run are done.
@@ -127,6 +129,7 @@ async fn look_after(context: Context, namespace: String, mut shutdown: watch::Re
         names: Names::start(changed.clone(), &mut watches),
         services: Services::start(&context.client, changed.clone(), &mut watches),
         relays: Relays::start(changed.clone(), &mut watches),
+        applied: Applied::default(),
         context,
         namespace,
     };
@@ -162,6 +165,7 @@ struct Dmz {
     names: Names,
     services: Services,
     relays: Relays,
+    applied: Applied,
 }
 
 impl Dmz {
@@ -191,8 +195,9 @@ impl Dmz {
 
     /// Makes the namespace as its objects say. `Err`: what it still waits for; the wait ends with a change.
     async fn reconcile(&self) -> Result<Vec<Failure>, String> {
-        let Context { client, settings, nodes, metrics } = &self.context;
-        let writer = Writer { client, namespace: &self.namespace, caches: &self.caches, metrics };
+        let Self { context, namespace, caches, applied, .. } = self;
+        let Context { client, settings, nodes, metrics, events } = context;
+        let writer = Writer { client, namespace, caches, applied, metrics, events };
 
         let inputs = gather(settings, &self.namespace, &self.caches, &self.names, &self.services, nodes)?;
         let pods = self.caches.relay_pods();
@@ -204,7 +209,11 @@ impl Dmz {
         let mut failures = writer.apply(&rendered).await;
         problems.extend(failures.iter().filter_map(problem));
         problems.extend(late(&failures));
+        let asked = self.relays.were_asked(&pods);
         self.relays.ask(Question { relays: pods, settings: Some(rendered.settings.digest.clone()) });
+        if !asked {
+            return Ok(failures);
+        }
 
         let statuses = status(&inputs, &problems, &rendered, &relays, Timestamp::now());
         failures.extend(writer.write_status(&statuses).await);

@@ -17,6 +17,7 @@ mod controller;
 mod custom;
 mod discover;
 mod drift;
+mod events;
 mod gather;
 mod lease;
 mod metrics;

@@ -30,6 +30,12 @@ pub(crate) struct Write {
     pub(crate) verb: &'static str,
 }
 
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Told {
+    result: &'static str,
+}
+
 #[derive(Clone)]
 pub(crate) struct Metrics {
     pub(crate) reconciles: Family<Ended, Counter>,
@@ -37,6 +43,7 @@ pub(crate) struct Metrics {
     pub(crate) writes: Family<Write, Counter>,
     pub(crate) namespaces: Gauge,
     pub(crate) leader: Gauge,
+    pub(crate) events: Family<Told, Counter>,
 }
 
 impl Metrics {
@@ -47,6 +54,7 @@ impl Metrics {
             writes: Family::default(),
             namespaces: Gauge::default(),
             leader: Gauge::default(),
+            events: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("postern_operator");
         registry.register("reconciles", "Reconciles of a namespace, by how they ended", metrics.reconciles.clone());
@@ -54,12 +62,17 @@ impl Metrics {
         registry.register("writes", "Writes that the API server took, by kind and verb", metrics.writes.clone());
         registry.register("namespaces", "DMZs that are being looked after", metrics.namespaces.clone());
         registry.register("leader", "1 while this operator leads, and so writes", metrics.leader.clone());
+        registry.register("events", "Events on objects, by what became of them", metrics.events.clone());
         metrics
     }
 
     pub(crate) fn ended(&self, ended: Ended, took: Duration) {
         self.reconciles.get_or_create(&ended).inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn told(&self, result: &'static str) {
+        self.events.get_or_create(&Told { result }).inc();
     }
 
     pub(crate) fn wrote(&self, kind: &str, verb: &'static str) {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
+use crate::events::Events;
 use crate::lease::{Election, LeaseSettings};
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
@@ -26,6 +27,8 @@ pub(crate) const RELAY_SELECTOR: &str = "postern.io/relay=true";
 
 /// For the reconciles that run when the end comes: what they do not get done, the next operator does.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// For the events that are queued then.
+const TELLS_WITHIN: Duration = Duration::from_secs(1);
 /// For whoever is still asking at the HTTP port then.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -78,7 +81,8 @@ pub async fn run(
         // The watch ends with this block.
         let mut watches = JoinSet::new();
         let nodes = Nodes::start(&client, !settings.namespaces.is_empty(), &mut watches);
-        let context = controller::Context { client, settings: Arc::new(settings), nodes, metrics };
+        let (events, mut teller) = Events::start(&client, &metrics);
+        let context = controller::Context { client, settings: Arc::new(settings), nodes, metrics, events };
         let controller = tokio::spawn(controller::run(context, ended));
         tokio::select! {
             () = &mut ends => {}
@@ -87,6 +91,8 @@ pub async fn run(
         info!("ending");
         end.send_replace(true);
         finish(controller).await;
+        // What was news is told, unless there is too much of it.
+        let _ = tokio::time::timeout(TELLS_WITHIN, &mut teller).await;
     }
     end.send_replace(true);
     if let Some(election) = election {

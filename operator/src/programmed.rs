@@ -84,6 +84,14 @@ impl Relays {
         };
         pods.iter().map(|pod| Relay { pod: pod.name.clone(), report: report(pod) }).collect()
     }
+
+    /// Whether each of these that is ready was asked since it is. What is said of an object before would be taken back a
+    /// moment later, whenever an operator or a relay starts.
+    pub(crate) fn were_asked(&self, pods: &[Pod]) -> bool {
+        let answers = self.answers.borrow();
+        let asked = |pod: &Pod| matches!(answers.get(&pod.name), Some(Report::Answered(_) | Report::Unreachable(_)));
+        pods.iter().all(|pod| !pod.ready || asked(pod))
+    }
 }
 
 async fn keep_asking(

@@ -197,10 +197,11 @@ impl Dmz {
         self.writes_of(operator::USER)
     }
 
-    /// The writes that this user has made here.
+    /// The writes that this user has made here, but for the events that tell of them.
     pub(crate) fn writes_of(&self, user: &str) -> Result<Vec<String>> {
         let mut requests = self.server.requests(user, &self.namespace)?;
         requests.retain(|request| ["create", "update", "patch", "delete"].iter().any(|verb| request.starts_with(verb)));
+        requests.retain(|request| !request.contains(" events"));
         Ok(requests)
     }
 

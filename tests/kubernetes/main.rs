@@ -14,6 +14,7 @@ mod proxy;
 
 mod away;
 mod end_to_end;
+mod events;
 mod harness;
 mod healing;
 mod invalid;

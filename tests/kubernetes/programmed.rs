@@ -17,13 +17,13 @@ use crate::cluster::eventually;
 use crate::dmz::Dmz;
 
 /// Answers every request with the same body.
-struct Answers {
-    address: SocketAddr,
+pub(crate) struct Answers {
+    pub(crate) address: SocketAddr,
     body: Arc<Mutex<String>>,
 }
 
 impl Answers {
-    async fn start(body: String) -> Self {
+    pub(crate) async fn start(body: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let body = Arc::new(Mutex::new(body));
@@ -40,13 +40,13 @@ impl Answers {
         Self { address, body }
     }
 
-    fn say(&self, status: &Status) {
+    pub(crate) fn say(&self, status: &Status) {
         *self.body.lock().unwrap() = serde_json::to_string(status).unwrap();
     }
 }
 
 /// The settings that the operator has published.
-async fn published(dmz: &Dmz) -> SettingsFile {
+pub(crate) async fn published(dmz: &Dmz) -> SettingsFile {
     let read = async || {
         let map = dmz.api::<ConfigMap>().get("postern-settings").await?;
         let text = map.data.unwrap_or_default().remove(SETTINGS_FILE).unwrap_or_default();
@@ -61,7 +61,7 @@ async fn published(dmz: &Dmz) -> SettingsFile {
 }
 
 /// What a relay says that enforces all of them.
-fn enforcing(file: &SettingsFile) -> Status {
+pub(crate) fn enforcing(file: &SettingsFile) -> Status {
     fn objects<T>(kind: &str, sections: &[Section<T>]) -> Vec<Object> {
         let object = |section: &Section<T>| Object {
             kind: kind.to_owned(),

@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use super::{FIELD_MANAGER, Failure, Loss, Writer, answered, to_value};
 use crate::cache::Cache;
 use crate::custom::Custom;
+use crate::events::{reference, transitions};
 use crate::status::{KindStatus, ObjectStatus};
 
 impl Writer<'_> {
@@ -53,15 +54,18 @@ impl Writer<'_> {
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = Api::<Custom<K>>::namespaced(self.client.clone(), self.namespace);
         match answered(api.patch_status(name, &params, &Patch::Merge(&body))).await {
-            Ok(live) => {
+            Ok(told) => {
                 info!(
                     namespace = self.namespace,
                     object = format!("{kind}/{name}"),
-                    ready = ready(&live.status),
+                    ready = ready(&told.status),
                     "told"
                 );
                 self.metrics.wrote(&kind, "status");
-                cache.put(live);
+                for news in transitions(&live.conditions(), &told.conditions()) {
+                    self.events.tell(reference(&told), news);
+                }
+                cache.put(told);
                 Ok(())
             }
             Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => {

@@ -126,8 +126,8 @@ async fn look_after(context: Context, namespace: String, mut shutdown: watch::Re
     context.nodes.follow(changed.clone(), &mut watches);
     let dmz = Dmz {
         caches: Caches::start(&context.client, &namespace, &changed, &mut watches),
-        names: Names::start(changed.clone(), &mut watches),
         services: Services::start(&context.client, changed.clone(), &mut watches),
+        names: Names::start(&context.settings.dns, changed.clone(), &mut watches),
         relays: Relays::start(changed.clone(), &mut watches),
         applied: Applied::default(),
         context,

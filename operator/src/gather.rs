@@ -15,7 +15,6 @@ use kube::core::object::HasSpec;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
-use postern_wire::snapshot::HostName;
 use postern_wire::{SETTINGS_FILE, SettingsFile};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -23,8 +22,9 @@ use tokio::task::JoinSet;
 use crate::apply::FIELD_MANAGER;
 use crate::cache::{Cache, Known};
 use crate::custom::Custom;
+use crate::history::{ANNOTATION, History, from_annotation};
 use crate::inputs::{self, Anchor, Inputs, Meta, Object, Place, Published, SecretBytes, Written, WrittenKind};
-use crate::names::Names;
+use crate::names::{Names, Resolved};
 use crate::nodes::Nodes;
 use crate::programmed;
 use crate::render::{MANAGED_BY, SECRETS, SETTINGS, is_reserved};
@@ -165,7 +165,9 @@ pub(crate) fn gather(
     inputs.foreign = foreign(caches);
     inputs.services =
         services.look_up(&inputs.services_named()).ok_or("not every Service that is named is listed yet")?;
-    inputs.names = resolved(&inputs, names).ok_or("not every name of an endpoint is looked up yet")?;
+    let resolved = names.resolved(&inputs.names_to_resolve(), || history(caches));
+    let Resolved { addresses, history } = resolved.ok_or("not every name of an endpoint is looked up yet")?;
+    (inputs.names, inputs.history) = (addresses, history);
     Ok(inputs)
 }
 
@@ -175,8 +177,16 @@ fn unreadable(namespace: &str, sentence: &str) -> String {
     )
 }
 
-fn resolved(inputs: &Inputs, names: &Names) -> Option<BTreeMap<HostName, BTreeSet<IpAddr>>> {
-    names.resolved(&inputs.names_to_resolve())
+/// What operators before wrote on the policies.
+fn history(caches: &Caches) -> History {
+    let mut history = History::new();
+    for policy in caches.network_policies.all().into_iter().filter(|policy| is_ours(&policy.metadata)) {
+        let written = policy.annotations().get(ANNOTATION).map(|text| from_annotation(text));
+        for (name, answers) in written.unwrap_or_default() {
+            history.entry(name).or_default().extend(answers);
+        }
+    }
+    history
 }
 
 fn objects<K>(cache: &Cache<Custom<K>>) -> Vec<Object<K::Spec>>

@@ -16,6 +16,7 @@ use postern_crds::{FilterPolicySpec, RelayDomainSpec, RelayHostSpec};
 use postern_wire::snapshot::HostName;
 use postern_wire::{Snapshot, Status};
 
+use crate::history::History;
 use crate::resolve::name::host_name;
 use crate::resolve::target;
 
@@ -62,6 +63,8 @@ pub struct Inputs {
     pub services: BTreeMap<ServiceName, Result<Service, String>>,
     /// What the names of the cluster's Services end in: `cluster.local`.
     pub cluster_domain: String,
+    /// What is to be written down of that, for the next operator.
+    pub history: History,
     /// Addresses that are never a target: the API server's.
     pub refused_targets: BTreeSet<IpAddr>,
     /// The ranges of the nodes' addresses, none within another; by such an address nobody is a source. `None`: not known.
@@ -90,6 +93,7 @@ impl Inputs {
             names: BTreeMap::new(),
             services: BTreeMap::new(),
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
+            history: History::new(),
             refused_targets: BTreeSet::new(),
             nodes: None,
             cluster_ranges: BTreeSet::new(),

@@ -3,6 +3,7 @@
 //! One reconcile is one namespace. [`inputs`] is all that it knows; [`resolve`], [`render`] and [`status`] are total functions
 //! of it, without a client, a clock or an environment, so that the cli gives the same answers from files.
 
+pub mod history;
 pub mod inputs;
 pub mod limits;
 pub mod problem;

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -54,6 +54,10 @@ struct Flags {
         value_name = "SECONDS", value_parser = |text: &str| seconds(&LEASE_RETRY_PERIOD, text),
         help = limits::help(&LEASE_RETRY_PERIOD))]
     lease_retry_period: u64,
+    /// The name servers that are asked for the addresses of endpoints, each an address with or without a port. Default:
+    /// those of /etc/resolv.conf, with /etc/hosts before them.
+    #[arg(long, env = "POSTERN_DNS", value_name = "IP[,IP]", value_delimiter = ',', value_parser = name_server)]
+    dns: Vec<SocketAddr>,
     /// Where /healthz, /readyz and /metrics are answered.
     #[arg(long, env = "POSTERN_HTTP", default_value = "0.0.0.0:8080", value_name = "ADDR:PORT")]
     http: SocketAddr,
@@ -63,6 +67,11 @@ struct Flags {
     /// What is logged: `info`, `debug`, or more finely as in `info,postern_operator=debug`.
     #[arg(long, env = "POSTERN_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+    text.parse::<SocketAddr>().or_else(|_| alone()).map_err(|_| "not an IP address, with or without a port".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -116,6 +125,7 @@ async fn run(flags: Flags) -> Result<()> {
         cluster_domain: flags.cluster_domain,
         cluster_ranges: flags.cluster_ranges.into_iter().collect(),
         refused_targets: postern_operator::addresses_of(&config).await,
+        dns: flags.dns,
         lease,
     };
     let client = kube::Client::try_from(config).context("no client for the cluster")?;

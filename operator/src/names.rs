@@ -2,11 +2,11 @@
 //! and those of the mail servers of a domain.
 //!
 //! The relay looks a name up for itself; the policy must let it through to whatever it may have been told. So the
-//! addresses of a name are the union of its answers of the last 24 hours, asked again when they run out; when DNS fails,
-//! those that are known stay. A name counts as known from its first answer or failure on, which is a few seconds at most.
+//! addresses of a name are the union of its answers of the last 24 hours ([`crate::history`], which also outlives the
+//! operator), asked again when they run out; when DNS fails, those that are known stay. A name counts as known from its first answer or failure on, which is a few seconds at most.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,16 +14,19 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
+use jiff::Timestamp;
 use postern_wire::snapshot::HostName;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// How long an answer is believed after it was last heard.
-const BELIEVED: Duration = Duration::from_secs(24 * 3600);
+use crate::history::{Answers, Heard, History};
+
 /// Bounds of the time until a name is asked again, whatever its TTL.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// After a failure.
@@ -38,48 +41,87 @@ const AT_ONCE: usize = 32;
 /// Every name of interest and its addresses.
 pub(crate) struct Names {
     wanted: watch::Sender<BTreeSet<HostName>>,
-    known: Arc<Mutex<BTreeMap<HostName, Answers>>>,
+    known: Arc<Mutex<BTreeMap<HostName, Known>>>,
 }
 
-struct Answers {
-    heard: BTreeMap<IpAddr, Instant>,
-    again: Instant,
+/// What is known of one name.
+#[derive(Default)]
+struct Known {
+    heard: Heard,
+    /// Whether what an operator before wrote down is among it.
+    recalled: bool,
+    /// When it is to be looked up again. `None`: it never was.
+    again: Option<Instant>,
+}
+
+/// What is known of all the names that were asked for.
+pub(crate) struct Resolved {
+    pub(crate) addresses: BTreeMap<HostName, BTreeSet<IpAddr>>,
+    /// What is to be written down of it.
+    pub(crate) history: History,
 }
 
 impl Names {
     /// Starts looking up; `changed` is woken when the addresses of a name are others than before.
-    pub(crate) fn start(changed: Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
+    /// `servers`: whom to ask; empty: those of the system.
+    pub(crate) fn start(servers: &[SocketAddr], changed: Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
         let (wanted, names) = watch::channel(BTreeSet::new());
-        let known: Arc<Mutex<BTreeMap<HostName, Answers>>> = Arc::default();
-        tasks.spawn(keep_current(names, known.clone(), changed));
+        let known: Arc<Mutex<BTreeMap<HostName, Known>>> = Arc::default();
+        tasks.spawn(keep_current(resolver(servers), names, known.clone(), changed));
         Self { wanted, known }
     }
 
-    /// The addresses of these names; `None` until each has been looked up once.
-    pub(crate) fn resolved(&self, names: &BTreeSet<HostName>) -> Option<BTreeMap<HostName, BTreeSet<IpAddr>>> {
+    /// The addresses of these names; `None` until each has been looked up once. `written` is what an operator before wrote
+    /// down: it is asked for when there is a name of which it has not been taken yet.
+    pub(crate) fn resolved(&self, names: &BTreeSet<HostName>, written: impl FnOnce() -> History) -> Option<Resolved> {
         self.wanted.send_if_modified(|wanted| {
             let differs = wanted != names;
             wanted.clone_from(names);
             differs
         });
-        let known = lock(&self.known);
-        let addresses = |name: &HostName| known.get(name).map(|answers| answers.heard.keys().copied().collect());
-        names.iter().map(|name| Some((name.clone(), addresses(name)?))).collect()
+        let mut known = lock(&self.known);
+        let is_new = |name: &&HostName| known.get(name).is_none_or(|known| !known.recalled);
+        let new: Vec<_> = names.iter().filter(is_new).collect();
+        let (written, now) = (if new.is_empty() { History::new() } else { written() }, Timestamp::now());
+        for name in new {
+            let known = known.entry(name.clone()).or_default();
+            known.heard.recall(written.get(name).unwrap_or(&Answers::new()), now);
+            known.recalled = true;
+        }
+        let looked_up = |name: &HostName| known.get(name).filter(|known| known.again.is_some());
+        let known: Vec<_> = names.iter().map(|name| Some((name, &looked_up(name)?.heard))).collect::<Option<_>>()?;
+        Some(Resolved {
+            addresses: known.iter().map(|(name, heard)| ((*name).clone(), heard.addresses().collect())).collect(),
+            history: known.iter().map(|(name, heard)| ((*name).clone(), heard.written().clone())).collect(),
+        })
     }
 }
 
-async fn keep_current(
-    mut names: watch::Receiver<BTreeSet<HostName>>,
-    known: Arc<Mutex<BTreeMap<HostName, Answers>>>,
-    changed: Arc<Notify>,
-) {
-    let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
-        Ok(resolver) => Some(resolver),
-        Err(error) => {
-            warn!(%error, "no DNS: endpoints that are names stay closed");
-            None
+fn resolver(servers: &[SocketAddr]) -> Option<TokioResolver> {
+    let built = match servers {
+        [] => TokioResolver::builder_tokio().and_then(|builder| builder.build()),
+        servers => {
+            let config = ResolverConfig::from_name_servers(servers.iter().copied().map(name_server).collect());
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build()
         }
     };
+    built.inspect_err(|error| warn!(%error, "no DNS: endpoints that are names stay closed")).ok()
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.into())
+}
+
+async fn keep_current(
+    resolver: Option<TokioResolver>,
+    mut names: watch::Receiver<BTreeSet<HostName>>,
+    known: Arc<Mutex<BTreeMap<HostName, Known>>>,
+    changed: Arc<Notify>,
+) {
     loop {
         let wanted = names.borrow_and_update().clone();
         lock(&known).retain(|name, _| wanted.contains(name));
@@ -91,7 +133,7 @@ async fn keep_current(
                 changed.notify_one();
             }
         }
-        let next = lock(&known).values().map(|answers| answers.again).min();
+        let next = lock(&known).values().filter_map(|known| known.again).min();
         tokio::select! {
             closed = names.changed() => if closed.is_err() { return },
             () = sleep_until(next) => {}
@@ -106,8 +148,8 @@ async fn sleep_until(when: Option<Instant>) {
     }
 }
 
-fn is_due(known: &Mutex<BTreeMap<HostName, Answers>>, name: &HostName) -> bool {
-    lock(known).get(name).is_none_or(|answers| answers.again <= Instant::now())
+fn is_due(known: &Mutex<BTreeMap<HostName, Known>>, name: &HostName) -> bool {
+    lock(known).get(name).and_then(|known| known.again).is_none_or(|again| again <= Instant::now())
 }
 
 /// The addresses of a name and when to ask again.
@@ -175,34 +217,25 @@ async fn mail_servers(resolver: &TokioResolver, domain: &str) -> Result<Answer, 
     Ok((all, until))
 }
 
-/// Whether the name's addresses are others than before, or known for the first time.
-fn take(known: &Mutex<BTreeMap<HostName, Answers>>, name: &HostName, addresses: Vec<IpAddr>, again: Duration) -> bool {
-    let now = Instant::now();
+/// Whether there is something else to be done for the name than before, or it is known for the first time.
+fn take(known: &Mutex<BTreeMap<HostName, Known>>, name: &HostName, addresses: Vec<IpAddr>, again: Duration) -> bool {
     let mut known = lock(known);
-    let first = !known.contains_key(name);
-    let answers = known.entry(name.clone()).or_insert_with(|| Answers { heard: BTreeMap::new(), again: now });
-    let before: Vec<IpAddr> = answers.heard.keys().copied().collect();
-    answers.again = now + again;
-    answers.heard.extend(addresses.into_iter().map(|address| (address, now)));
-    answers.heard.retain(|_, heard| now.duration_since(*heard) < BELIEVED);
-    let differs = first || !answers.heard.keys().eq(&before);
+    let known = known.entry(name.clone()).or_default();
+    let first = known.again.replace(Instant::now() + again).is_none();
+    let differs = known.heard.hear(addresses, Timestamp::now()) || first;
     if differs {
-        info!(?name, addresses = ?answers.heard.keys().collect::<Vec<_>>(), "resolved");
+        info!(?name, addresses = ?known.heard.addresses().collect::<Vec<_>>(), "resolved");
     }
     differs
 }
 
-fn lock(known: &Mutex<BTreeMap<HostName, Answers>>) -> MutexGuard<'_, BTreeMap<HostName, Answers>> {
+fn lock(known: &Mutex<BTreeMap<HostName, Known>>) -> MutexGuard<'_, BTreeMap<HostName, Known>> {
     // Nothing that runs under the lock leaves the map half changed.
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
-    use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
-    use hickory_resolver::net::runtime::TokioRuntimeProvider;
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -259,7 +292,7 @@ mod tests {
         reply
     }
 
-    async fn resolver(tasks: &mut JoinSet<()>) -> TokioResolver {
+    async fn server(tasks: &mut JoinSet<()>) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let address: SocketAddr = socket.local_addr().expect("an address");
         tasks.spawn(async move {
@@ -268,17 +301,13 @@ mod tests {
                 let _ = socket.send_to(&reply(&question[..octets]), from).await;
             }
         });
-        let mut connection = ConnectionConfig::udp();
-        connection.port = address.port();
-        let server = NameServerConfig::new(address.ip(), true, vec![connection]);
-        let config = ResolverConfig::from_name_servers(vec![server]);
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build().expect("a resolver")
+        address
     }
 
     #[tokio::test]
     async fn the_mail_servers_of_a_domain_are_those_of_its_mx_or_itself() {
         let mut tasks = JoinSet::new();
-        let resolver = resolver(&mut tasks).await;
+        let resolver = resolver(&[server(&mut tasks).await]).expect("a resolver");
         // With whether all that there is to know is known: what is not is asked again sooner than it runs out.
         for (domain, expected, whole) in [
             ("many.example", vec![1, 2, 3], false), // of the MX that does not exist nothing is known
@@ -292,5 +321,23 @@ mod tests {
             assert_eq!(found, wanted, "{domain}");
             assert_eq!(again > AGAIN_FAILED, whole, "{domain}: {again:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_before_wrote_down_is_part_of_the_first_answer() {
+        let (mut tasks, changed) = (JoinSet::new(), Arc::new(Notify::new()));
+        let names = Names::start(&[server(&mut tasks).await], changed.clone(), &mut tasks);
+        let name = HostName::A("b.example".to_owned());
+        let old = Answers::from([([192, 0, 2, 99].into(), Timestamp::now())]);
+        let written = History::from([(name.clone(), old), (HostName::A("other.example".to_owned()), Answers::new())]);
+        let resolved = loop {
+            match names.resolved(&BTreeSet::from([name.clone()]), || written.clone()) {
+                Some(resolved) => break resolved,
+                None => changed.notified().await,
+            }
+        };
+        let both = [[192, 0, 2, 3].into(), [192, 0, 2, 99].into()];
+        assert_eq!(resolved.addresses, BTreeMap::from([(name.clone(), BTreeSet::from(both))]));
+        assert_eq!(resolved.history[&name].keys().copied().collect::<Vec<_>>(), both);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub cluster_ranges: BTreeSet<IpNet>,
     /// What the names of the cluster's Services end in.
     pub cluster_domain: String,
+    /// The name servers that are asked for the addresses of endpoints. Empty: those of the system.
+    pub dns: Vec<SocketAddr>,
     /// By which of several operators one leads. `None`: this is the only one.
     pub lease: Option<LeaseSettings>,
 }

@@ -23,10 +23,11 @@ use postern_wire::Digest;
 
 use super::internet::internet;
 use super::{anchor_owner, is_foreign, metadata, taken_message};
+use crate::history::{ANNOTATION, to_annotation};
 use crate::inputs::{Kind, WrittenKind};
 use crate::problem::{Effect, Problem, Problems};
 use crate::resolve::defaults::PORT;
-use crate::resolve::{Direct, Model, Path, Pods};
+use crate::resolve::{Direct, Model, Path, Pods, target};
 
 /// Nothing in, nothing out.
 pub const DEFAULT_DENY: &str = "postern-default-deny";
@@ -62,7 +63,8 @@ pub(super) fn network_policies(model: &Model, problems: &mut Vec<Problem>) -> Ve
         let addresses = ports.iter().map(|(number, addresses)| to([*number], addresses.iter().map(one_address)));
         let pods = pods.iter().map(|(pods, numbers)| to(numbers.iter().copied(), iter::once(peer(pods))));
         let rules = || addresses.chain(pods).collect();
-        policies.extend(of_object(model, &owner, "host", "to this host", rules, problems));
+        let policy = of_object(model, &owner, "host", "to this host", rules, problems);
+        policies.extend(policy.map(|policy| with_answers(policy, model, host)));
     }
     for Direct { domain, uid } in &model.direct {
         let owner = Owner { kind: Kind::RelayDomain, name: domain, uid };
@@ -105,6 +107,15 @@ fn of_object(
         ..OwnerReference::default()
     });
     Some(policy(model, &name, owner, None, Some(rules())))
+}
+
+/// The policy with what DNS has answered of the names that it is made of.
+fn with_answers(mut policy: NetworkPolicy, model: &Model, host: &str) -> NetworkPolicy {
+    let found = model.hosts.binary_search_by(|section| section.name.as_str().cmp(host)).ok();
+    let section = found.and_then(|at| model.hosts.get(at));
+    let answers = section.and_then(|section| to_annotation(&model.history, target::names(&section.spec)));
+    policy.metadata.annotations = answers.map(|answers| BTreeMap::from([(ANNOTATION.to_owned(), answers)]));
+    policy
 }
 
 /// These ports of these peers.

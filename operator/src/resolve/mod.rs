@@ -14,6 +14,7 @@ use postern_crds::condition::Reason;
 use postern_wire::Section;
 use postern_wire::snapshot::{Domain, Host, Outbound, Policy, SecretFile, Way};
 
+use crate::history::History;
 use crate::inputs::{Anchor, Inputs, Kind, Meta, Object, Place, SecretBytes, Written};
 use crate::problem::{Effect, Problem, Problems, quoted};
 
@@ -59,6 +60,8 @@ pub struct Model {
     pub direct: Vec<Direct>,
     /// The ranges of the nodes' addresses, none within another.
     pub nodes: BTreeSet<IpNet>,
+    /// What DNS has answered, as it is written down on the policies that it feeds.
+    pub history: History,
     /// What of the Internet's addresses is not the Internet, beside those that never are: the cluster's.
     pub cluster_ranges: BTreeSet<IpNet>,
     /// Addresses that are never a target.
@@ -160,6 +163,7 @@ pub fn resolve(inputs: &Inputs) -> (Model, Vec<Problem>) {
         paths,
         direct,
         nodes: node::nodes(inputs),
+        history: inputs.history.clone(),
         cluster_ranges: inputs.cluster_ranges.clone(),
         refused_targets: inputs.refused_targets.clone(),
         foreign: inputs.foreign.clone(),

@@ -113,6 +113,7 @@ impl Dice {
 }
 
 /// What a simulated operator is doing.
+#[expect(clippy::large_enum_variant, reason = "there are three of them")]
 enum Doing {
     Sleeping(Duration),
     /// The question arrives at the first time; its answer, if it is not lost, is back at the second.

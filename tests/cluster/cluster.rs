@@ -76,7 +76,8 @@ impl Cluster {
         if let Some(kubeconfig) = env::var_os("POSTERN_CLUSTER") {
             return Self::of(Path::new(&kubeconfig), None);
         }
-        let target = env::current_exe()?.ancestors().nth(3).context("a test program lies in target/PROFILE/deps")?.to_owned();
+        let target =
+            env::current_exe()?.ancestors().nth(3).context("a test program lies in target/PROFILE/deps")?.to_owned();
         let logs = target.join("tests/cluster");
         drop(fs::remove_dir_all(&logs));
         let owner = process::id().to_string();
@@ -93,7 +94,8 @@ impl Cluster {
 
     fn of(kubeconfig: &Path, keeper: Option<Child>) -> Result<Self> {
         let folder = kubeconfig.parent().context("a kubeconfig of tests/cluster/up")?.to_owned();
-        let facts = fs::read_to_string(folder.join("facts")).context("is POSTERN_CLUSTER what tests/cluster/up printed?")?;
+        let facts =
+            fs::read_to_string(folder.join("facts")).context("is POSTERN_CLUSTER what tests/cluster/up printed?")?;
         let fact = |name: &str| {
             let found = facts.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             found.with_context(|| format!("no {name} in {facts}"))
@@ -171,12 +173,6 @@ impl Cluster {
         // Dropping the pipe ends its input. What kubectl has against it stands in its stderr.
         drop(child.stdin.take().context("a pipe")?.write_all(input.as_bytes()));
         told(child.wait_with_output()?, "kubectl", args)
-    }
-
-    /// A `kubectl` that runs for as long as it is kept, such as `port-forward`.
-    pub(crate) fn kubectl_running(&self, args: &[&str]) -> Result<postern_tests::program::Program> {
-        let log = self.logs.join(format!("kubectl-{}.log", args.join("-").replace('/', "-")));
-        postern_tests::program::Program::start(self.kubectl_command().args(args), &log)
     }
 
     /// An object, or a list of them.

@@ -17,7 +17,8 @@ const P99_MAX: Duration = Duration::from_secs(10);
 
 /// How long after `kubectl apply` has returned the last relay enforces one more recipient.
 fn change(dmz: &Dmz, relays: &[Relay], number: usize) -> Result<Duration> {
-    let before: Vec<Digest> = relays.iter().map(|relay| Ok(relay.status()?.settings.unwrap())).collect::<Result<_>>()?;
+    let before: Vec<Digest> =
+        relays.iter().map(|relay| Ok(relay.status()?.settings.unwrap())).collect::<Result<_>>()?;
     ensure!(before.windows(2).all(|pair| pair[0] == pair[1]), "{before:?}");
     let addresses = format!("bob@example.com\ndora-{number}@example.com\n");
     let name = json!({"name": "example-recipients"});

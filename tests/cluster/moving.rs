@@ -47,7 +47,11 @@ impl Flow {
         let distinct: BTreeSet<String> = arrived.iter().cloned().collect();
         let lost: Vec<&String> = acknowledged.difference(&distinct).collect();
         let twice = arrived.len() - distinct.len();
-        Cluster::shared().note(&format!("{}: {counts:?}, {} arrived, {twice} twice", self.dmz.namespace, distinct.len()));
+        Cluster::shared().note(&format!(
+            "{}: {counts:?}, {} arrived, {twice} twice",
+            self.dmz.namespace,
+            distinct.len()
+        ));
         assert!(lost.is_empty(), "{} of {} are lost, such as {:?}", lost.len(), counts.acked, lost.first());
         assert_eq!((counts.worse, counts.cut, counts.unreached), (0, 0, 0), "{counts:?}");
     }

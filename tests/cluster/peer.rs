@@ -73,7 +73,14 @@ impl Peer {
             },
         });
         cluster.kubectl_with(&["apply", "-f", "-"], &pod.to_string())?;
-        cluster.kubectl(&["-n", namespace, "wait", "--for=condition=ContainersReady", "--timeout=180s", &format!("pod/{name}")])?;
+        cluster.kubectl(&[
+            "-n",
+            namespace,
+            "wait",
+            "--for=condition=ContainersReady",
+            "--timeout=180s",
+            &format!("pod/{name}"),
+        ])?;
         let pod = cluster.get(&["-n", namespace, "pod", name])?;
         let ip = pod["status"]["podIP"].as_str().context("a pod that runs has an address")?.parse()?;
         let peer = Self { namespace: namespace.to_owned(), name: name.to_owned(), ip };
@@ -98,7 +105,17 @@ impl Peer {
 
     /// What becomes of a connection from this pod: `open GREETING`, `refused` or `silent`.
     pub(crate) fn connect(&self, to: &str) -> Result<String> {
-        let said = Cluster::shared().kubectl(&["-n", &self.namespace, "exec", &self.name, "--", "/postern-peer", "connect", to, "2"]);
+        let said = Cluster::shared().kubectl(&[
+            "-n",
+            &self.namespace,
+            "exec",
+            &self.name,
+            "--",
+            "/postern-peer",
+            "connect",
+            to,
+            "2",
+        ]);
         Ok(said?.trim().to_owned())
     }
 
@@ -200,9 +217,11 @@ fn counts(log: &str) -> Counts {
 
 #[test]
 fn counts_are_read_from_the_last_line_that_has_them() {
-    let log = "acked=1 again=0 cut=0 unreached=0 worse=0 said=\nacked=9 again=2 cut=3 unreached=4 worse=1 said=550 no\n";
+    let log =
+        "acked=1 again=0 cut=0 unreached=0 worse=0 said=\nacked=9 again=2 cut=3 unreached=4 worse=1 said=550 no\n";
     let read = counts(log);
-    let expected = Counts { acked: 9, again: 2, cut: 3, unreached: 4, worse: 1, said: "550 no".to_owned(), done: false };
+    let expected =
+        Counts { acked: 9, again: 2, cut: 3, unreached: 4, worse: 1, said: "550 no".to_owned(), done: false };
     assert_eq!(read, expected);
     assert!(counts(&format!("{log}done\n")).done);
     assert_eq!(counts(""), Counts::default());

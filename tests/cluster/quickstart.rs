@@ -70,11 +70,13 @@ fn a_path_is_open_for_as_long_as_an_object_asks_for_it() {
     spy.sees_closed(&other).unwrap();
 
     let host = dmz.get(&["relayhost", "mailbox-server"]).unwrap();
-    dmz.kubectl(&["delete", "relayhost", "mailbox-server"]).unwrap();
+    // Two lead there.
+    dmz.kubectl(&["delete", "relayhost", "mailbox-server", "smarthost"]).unwrap();
     spy.sees_closed(&mailboxes).unwrap();
 
     let spec = &host["spec"];
-    let host = json!({"apiVersion": host["apiVersion"], "kind": "RelayHost", "metadata": {"name": "again"}, "spec": spec});
+    let host =
+        json!({"apiVersion": host["apiVersion"], "kind": "RelayHost", "metadata": {"name": "again"}, "spec": spec});
     dmz.apply(&host.to_string()).unwrap();
     spy.sees_open(&mailboxes).unwrap();
     spy.sees_closed(&other).unwrap();

@@ -1,10 +1,11 @@
 //! What the other tests stand on: a cluster that does what they will ask of it, before anything of ours is in it.
 
+use std::net::TcpListener;
 use std::process;
 
 use serde_json::json;
 
-use crate::cluster::{Cluster, undisturbed};
+use crate::cluster::{Cluster, alone, eventually, undisturbed};
 use crate::peer::Peer;
 
 /// A namespace that goes with the test.
@@ -45,6 +46,28 @@ fn pods_on_two_nodes_reach_each_other_by_address_and_by_name() {
         let greeting = client.sees_open(&format!("server.{name}.svc.cluster.local:25")).unwrap();
         assert_eq!(greeting, format!("open 220 {}", client.ip()));
     }
+}
+
+#[test]
+fn a_pod_reaches_a_server_outside_of_the_cluster_by_its_own_address() {
+    let _undisturbed = undisturbed();
+    let cluster = Cluster::shared();
+    let namespace = Namespace::new("outside");
+    let server = TcpListener::bind((cluster.outside(), 0)).unwrap();
+    let client = Peer::start(&namespace.0, "b", "client", &["idle"]).unwrap();
+    client.sees_open(&server.local_addr().unwrap().to_string()).unwrap();
+    let (_, from) = server.accept().unwrap();
+    assert_eq!(from.ip(), client.ip());
+}
+
+#[test]
+fn a_program_of_the_cluster_ends_and_starts_as_a_test_says() {
+    let _alone = alone();
+    let cluster = Cluster::shared();
+    cluster.kill("kube-apiserver").unwrap();
+    assert!(cluster.kubectl(&["get", "nodes", "--request-timeout=5s"]).is_err());
+    cluster.start("kube-apiserver").unwrap();
+    eventually("the API server answers again", || cluster.kubectl(&["get", "nodes"])).unwrap();
 }
 
 #[test]

@@ -174,7 +174,8 @@ fn request_line(event: &Value) -> String {
 /// Builds what is missing, once, and says where it is.
 fn assets() -> Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/assets");
-    let output = Command::new(&script).args(["kube-apiserver", "kubectl"]).stderr(std::process::Stdio::inherit()).output()?;
+    let output =
+        Command::new(&script).args(["kube-apiserver", "kubectl"]).stderr(std::process::Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("{} failed", script.display());
     }

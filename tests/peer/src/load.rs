@@ -18,8 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Messages in one connection before the next is made, so that the Service spreads them over its pods.
-const MESSAGES_IN_A_SESSION: u64 = 10;
+/// Messages in one connection before the next is made, so that the Service spreads them over its pods. Every second client
+/// keeps its connection for as long as it may.
+const MESSAGES_IN_A_CONNECTION: [u64; 2] = [10, u64::MAX];
 /// How long a reply may take. Longer than any sync on a busy disk.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Whoever connects to it ends the load.
@@ -137,7 +138,7 @@ fn connection(session: u64, number: &mut u64, plan: &Plan, counts: &Counts) -> R
     let mut server = Server::connect(&plan.server).ok_or(Ended::Unreached)?;
     server.expect('2')?;
     server.say("EHLO load.test", '2')?;
-    for _ in 0..MESSAGES_IN_A_SESSION {
+    for _ in 0..MESSAGES_IN_A_CONNECTION[usize::from(session % 2 == 1)] {
         if *number >= plan.messages || counts.stopped.load(Ordering::Relaxed) {
             break;
         }

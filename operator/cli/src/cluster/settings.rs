@@ -45,6 +45,7 @@ impl Cluster {
             network_policies: true,
             paused: false,
         });
+        inputs.nodes = Some(published.nodes.iter().filter_map(|range| range.parse().ok()).collect());
         inputs.published = Some(Published { snapshot: published.clone(), secrets: BTreeMap::new() });
         Ok(inputs)
     }

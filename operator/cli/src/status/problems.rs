@@ -172,3 +172,145 @@ fn faults(facts: &Facts, all: &mut Vec<Problem>) {
 pub(super) fn short(digest: &str) -> &str {
     digest.get(..8).unwrap_or(digest)
 }
+
+#[cfg(test)]
+mod tests {
+    use postern_wire::status::{Object, ResolvedName};
+    use postern_wire::{Digest, Status};
+
+    use super::super::PodReport;
+    use super::*;
+
+    fn relay(name: &str, change: impl FnOnce(&mut RelayReport)) -> RelayReport {
+        let status = Status {
+            version: "0.1.0".to_owned(),
+            schema: 1,
+            settings: Some(Digest::of(&"new")),
+            rejected: None,
+            objects: Vec::new(),
+            names: Vec::new(),
+        };
+        let (messages, octets, corrupt) = (0, 0, 0);
+        let standing = Standing { status, not_ready: None, messages, octets, oldest: None, corrupt, full: false };
+        let pod = PodReport { ready: true, phase: "Running".to_owned(), restarts: 0, node: "n".to_owned() };
+        let mut report =
+            RelayReport { name: name.to_owned(), pod: Some(pod), standing: Some(standing), unreachable: None };
+        change(&mut report);
+        report
+    }
+
+    fn told(change: impl FnOnce(&mut Facts)) -> Vec<String> {
+        let mut facts = Facts {
+            namespace: Some("dmz".to_owned()),
+            relays: vec![relay("relay-0", |_| {}), relay("relay-1", |_| {})],
+            wanted: Some(2),
+            settings: Some(Digest::of(&"new").to_string()),
+            isolation: Some(Isolation { default_deny: true, base: true, ..Isolation::default() }),
+            ..Facts::default()
+        };
+        change(&mut facts);
+        let told = problems(&facts);
+        assert!(told.iter().all(|problem| !problem.todo.is_empty()), "{told:?}");
+        told.into_iter().map(|problem| format!("{}: {}", problem.what, problem.says)).collect()
+    }
+
+    fn standing(report: &mut RelayReport) -> &mut Standing {
+        report.standing.as_mut().unwrap()
+    }
+
+    #[test]
+    fn a_dmz_that_works_has_none() {
+        assert_eq!(told(|_| {}), Vec::<String>::new());
+        assert_eq!(
+            told(|facts| facts.isolation = Some(Isolation { off: true, ..Isolation::default() })),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn what_stops_all_mail_comes_first() {
+        let all = told(|facts| {
+            facts.relays.clear();
+            facts.settings = None;
+            facts.isolation = Some(Isolation::default());
+            facts.paused = true;
+        });
+        let whats: Vec<&str> = all.iter().filter_map(|told| Some(told.split_once(": ")?.0)).collect();
+        assert_eq!(whats, ["relays", "settings", "settings", "isolation"], "{all:?}");
+    }
+
+    #[test]
+    fn a_pod_that_is_missing_late_or_silent_is_named() {
+        for (number, (change, said)) in [
+            (
+                Box::new(|facts: &mut Facts| facts.wanted = Some(3)) as Box<dyn FnOnce(&mut Facts)>,
+                "relays: 2 of 3 pods are there",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.relays[1] = relay("relay-1", |relay| {
+                        relay.standing = None;
+                        relay.unreachable = Some("forbidden".to_owned());
+                    });
+                }),
+                "relay-1: it cannot be asked: forbidden",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.relays[1] = relay("relay-1", |relay| {
+                        standing(relay).status.settings = Some(Digest::of(&"old"));
+                    });
+                }),
+                "relay-1: enforces the settings ",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.relays[1] =
+                        relay("relay-1", |relay| standing(relay).not_ready = Some("no settings yet".to_owned()));
+                }),
+                "relay-1: takes no mail: no settings yet",
+            ),
+            (
+                Box::new(|facts| facts.left = vec![("postern-relay-2".to_owned(), "spool-postern-relay-2".to_owned())]),
+                "queue: postern-relay-2 is gone, and its queue may still be in the volume spool-postern-relay-2",
+            ),
+            (
+                Box::new(|facts| facts.unread = vec!["ConfigMap: forbidden".to_owned()]),
+                "not known: ConfigMap: forbidden",
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let told = told(change);
+            assert!(told.len() == 1 && told[0].starts_with(said), "{number}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_several_relays_is_told_once() {
+        let broken = |name: &str| {
+            relay(name, |relay| {
+                let status = &mut standing(relay).status;
+                status.objects.push(Object {
+                    kind: "RelayHost".to_owned(),
+                    name: "exchange".to_owned(),
+                    uid: String::new(),
+                    generation: 1,
+                    digest: Digest::of(&""),
+                    fault: Some("no certificate".to_owned()),
+                });
+                let name = HostName::A("mail.corp.example".to_owned());
+                status.names.push(ResolvedName { name, addresses: 0, problem: Some("SERVFAIL".to_owned()) });
+            })
+        };
+        let all = told(|facts| facts.relays = vec![broken("relay-0"), broken("relay-1")]);
+        assert_eq!(
+            all,
+            [
+                "RelayHost/exchange: no certificate (on relay-0, relay-1)",
+                "name mail.corp.example: cannot be looked up: SERVFAIL (on relay-0, relay-1)"
+            ]
+        );
+    }
+}

@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(told("<a@b.example>"), (both.clone(), 1));
         assert_eq!(told("@contoso.com"), (both, 1));
         assert_eq!(told("nobody@contoso.com"), (Vec::new(), 1));
-        assert_eq!(told("<>"), (vec![("06H08JKHTMZKN8KA".to_owned(), 1)], 0));
+        assert_eq!(told("<>"), (vec![("06H08JKHTMZKN8KA".to_owned(), 2)], 0));
         assert_eq!(told("ob@contoso.com"), (Vec::new(), 0));
         assert!("word".parse::<Wanted>().is_err() && "@".parse::<Wanted>().is_err());
     }

@@ -25,11 +25,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
 use crate::config::{Config, LiveNames};
+use crate::control::Standing;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reload::Report;
 use crate::shutdown::{Shutdown, Stage};
-use crate::spool::{Progress, Spool};
+use crate::spool::{Progress, Spool, Usage};
 use crate::tls::Certificates;
 
 /// What is told. Cheap to clone.
@@ -79,6 +80,21 @@ impl Admin {
             rejected: self.report.rejected().map(|reason| reason.to_string()),
             objects: config.map(|config| self.objects(&config)).unwrap_or_default(),
             names: self.names.load().report().to_vec(),
+        }
+    }
+
+    /// The same and the queue, for whoever asks at the control socket.
+    pub fn standing(&self) -> Standing {
+        let usage = self.spool.get().map(Spool::usage);
+        let number = |number: fn(&Usage) -> u64| usage.as_ref().map_or(0, number);
+        Standing {
+            status: self.status(),
+            not_ready: self.not_ready(),
+            messages: number(|usage| usage.messages),
+            octets: number(|usage| usage.octets),
+            oldest: usage.as_ref().and_then(|usage| usage.oldest),
+            corrupt: number(|usage| usage.corrupt),
+            full: usage.is_some_and(|usage| usage.full),
         }
     }
 

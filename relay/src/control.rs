@@ -19,7 +19,7 @@ mod transfer;
 
 use std::sync::Arc;
 
-pub use answer::{AGES, Answer, Destination, Detail, Exported, FORMAT, Message, Pending, Response, Row};
+pub use answer::{AGES, Answer, Destination, Detail, Exported, FORMAT, Message, Pending, Response, Row, Standing};
 pub use ask::{Act, By, Command, Filter, List, Request, Sort, State};
 pub use client::{Answers, Client, ClientError};
 pub use destination::destinations;
@@ -35,6 +35,9 @@ pub const VERSION: u32 = 2;
 
 /// Where a recipient's mail goes now, and what stands in its way.
 pub type Destinations = Arc<dyn Fn(&Origin, &Mailbox) -> Destination + Send + Sync>;
+
+/// How the relay stands now.
+pub type Standings = Arc<dyn Fn() -> Standing + Send + Sync>;
 
 #[cfg(test)]
 mod tests;

@@ -265,6 +265,10 @@ impl Relay {
         let serving = control::Serving {
             spool: spool.clone(),
             destinations: control::destinations(self.admin.report.clone(), Arc::clone(&self.view)),
+            standing: {
+                let admin = self.admin.clone();
+                Arc::new(move || admin.standing())
+            },
             limits: self.options.limits.clone(),
         };
         aside.spawn(control::serve(socket, serving, self.shutdown.clone()));

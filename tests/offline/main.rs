@@ -1,6 +1,7 @@
 //! `postern up`, as somebody who has just cloned the repository uses it: the quickstart, its edits and its mistakes.
 
 mod explain;
+mod many;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -107,6 +108,17 @@ impl Up {
     fn wait_for_delivery(&self, text: &str) -> Result<String> {
         wait_for(text, PATIENCE, || self.delivered().into_iter().find(|mail| mail.contains(text)))
             .with_context(|| self.log())
+    }
+
+    /// A relay without `postern up`, on what lies in the folder `settings`.
+    fn alone(&self) -> Result<Program> {
+        let (smtp, http) = (self.smtp.to_string(), loopback::address().to_string());
+        let mut command = Command::new(own("postern-relay")?);
+        command.current_dir(self.folder.path()).args(["--settings", "settings", "--spool", "spool"]);
+        command.args(["--hostname", "relay.example", "--smtp", &smtp, "--http", &http, "--control", "control.sock"]);
+        let mut relay = Program::start(&mut command, &self.path("relay.log"))?;
+        relay.until("the relay takes mail", PATIENCE, || Client::greeted(self.smtp).is_ok())?;
+        Ok(relay)
     }
 
     fn postern(&self, arguments: &[&str]) -> Result<Output> {
@@ -269,19 +281,7 @@ fn a_relay_runs_from_what_render_lays_out() -> Result<()> {
     let up = Up::prepare()?;
     let rendered = up.postern(&["render", "-f", "dmz", "--to", "settings"])?;
     assert!(rendered.status.success(), "{}", text(&rendered.stderr));
-    let (smtp, http) = (up.smtp.to_string(), loopback::address().to_string());
-    let mut command = Command::new(own("postern-relay")?);
-    command.current_dir(up.folder.path()).args([
-        "--settings",
-        "settings",
-        "--spool",
-        "spool",
-        "--hostname",
-        "relay.example",
-    ]);
-    command.args(["--smtp", &smtp, "--http", &http]);
-    let mut relay = Program::start(&mut command, &up.path("relay.log"))?;
-    relay.until("the relay takes mail", PATIENCE, || Client::greeted(up.smtp).is_ok())?;
+    let _relay = up.alone()?;
     assert_eq!((up.rcpt("alice@example.com")?, up.rcpt("nobody@example.com")?), (250, 550));
 
     let printed = up.postern(&["render", "-f", "dmz"])?;

@@ -5,17 +5,24 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod check;
+mod cluster;
+mod completion;
+mod control;
 mod crds;
 mod dmz;
+mod duration;
 mod explain;
 mod format;
 mod manifest;
 mod queue;
+mod relays;
 mod render;
+mod status;
 mod text;
+mod trace;
 mod up;
 mod volume;
 
@@ -36,18 +43,40 @@ enum Command {
     Check(check::Args),
     Render(render::Args),
     Explain(Box<explain::Args>),
-    Crds(crds::Args),
+    Status(status::Args),
     Queue(queue::Args),
+    Trace(trace::Args),
+    Crds(crds::Args),
+    Completion(completion::Args),
+    #[command(hide = true)]
+    Control(control::Args),
+}
+
+/// The command line, by the name under which the program was called.
+fn command() -> clap::Command {
+    match cluster::is_plugin() {
+        true => Cli::command().name("kubectl-postern").bin_name("kubectl postern"),
+        false => Cli::command(),
+    }
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    if completion::is_asked() {
+        return completion::answer(&command()).unwrap_or(ExitCode::FAILURE);
+    }
+    let parsed = Cli::from_arg_matches(&command().get_matches());
+    let cli = parsed.unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Up(args) => up::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Explain(args) => explain::run(&args),
-        Command::Crds(args) => crds::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Queue(args) => queue::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Crds(args) => crds::run(&args),
+        Command::Completion(args) => completion::run(&args, command()),
+        Command::Control(args) => control::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

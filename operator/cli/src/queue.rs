@@ -1,7 +1,8 @@
-//! `postern queue`: what waits in a relay's spool, why, and what a person does about it. It talks with a running relay
-//! through its control socket; in a cluster, through `kubectl exec`.
+//! `postern queue`: what waits in the relays' spools, why, and what a person does about it. It talks with running relays
+//! through their control sockets; with those of a cluster through the API server's exec.
 
 mod filter;
+mod list;
 mod text;
 mod transfer;
 
@@ -9,12 +10,14 @@ use std::io::{self, BufRead as _, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use postern_relay::control::{Act, Answer, By, Client, Command, List, Row, Sort};
+use postern_relay::control::{Act, Answer, By, ClientError, Command, Detail, Filter, List, Row, Sort};
 use postern_relay::queue_id::QueueId;
 use serde::Serialize;
 
+use crate::format::{Format, structured};
+use crate::relays::{self, Relays, one, unexpected};
 use filter::{Chosen, Narrowed};
 
 /// No message is meant, or none is changed by it.
@@ -22,9 +25,9 @@ const NONE: u8 = 3;
 /// Some messages were left out, each named.
 const NOT_ALL: u8 = 4;
 
-/// See what waits in a relay's queue, and decide about it
+/// See what waits in the relays' queues, and decide about it
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:
+#[command(after_help = format!("Examples:
   postern queue list --domain contoso.com --older-than 1h --sort attempts
   postern queue summary
   postern queue show 06H08JKHTMZKN8K8
@@ -32,39 +35,26 @@ const NOT_ALL: u8 = 4;
   postern queue hold --sender @fabrikam.com
   postern queue delete --state held --older-than 3d --yes
   postern queue export --all --out backup/
-  kubectl exec -n dmz postern-relay-0 -- postern queue list -o json
+  kubectl postern queue list -n dmz
+  kubectl postern queue release --all -n dmz --pod postern-relay-2
+
+{}
 
 Nobody is told of mail that is deleted: no bounce is sent, as with postsuper -d and exim -Mrm.
 Held mail is not delivered, and does not expire, until it is released; it stays held through restarts.
 
 Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage; 3 no message is meant, or none is
-changed; 4 some messages were left out, with the reasons on standard error.")]
+changed; 4 some messages were left out, or a relay did not answer, with the reasons on standard error.", relays::RULE))]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
 
-    /// The control socket of the relay; who may open it has authority over the queue
-    #[arg(
-        long,
-        global = true,
-        env = "POSTERN_CONTROL",
-        hide_env_values = true,
-        value_name = "SOCKET",
-        default_value = ".postern/control.sock"
-    )]
-    control: PathBuf,
+    #[command(flatten)]
+    which: relays::Which,
 
     /// How to print the result
-    #[arg(short = 'o', long, global = true, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For programs
-    Json,
+    #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Text)]
+    output: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,7 +116,7 @@ Export copies. Hold the messages first, and delete them afterwards, to move them
         #[arg(long, value_name = "PATH")]
         out: PathBuf,
     },
-    /// Bring exported messages in, which are then held; those that are in the queue already are left alone
+    /// Bring exported messages into one relay, which then holds them; those that are in its queue already are left alone
     Import {
         /// A directory, a file, or - for standard input
         from: PathBuf,
@@ -177,9 +167,9 @@ impl From<Lines> for By {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let mut client = Client::connect(&args.control)?;
+    let mut relays = args.which.find()?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let done = act(args, &mut client, &mut out).and_then(|code| {
+    let done = act(args, &mut relays, &mut out).and_then(|code| {
         out.flush()?;
         Ok(code)
     });
@@ -194,103 +184,123 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn act(args: &Args, client: &mut Client, out: &mut impl Write) -> Result<ExitCode> {
-    let Args { action, output, control: _ } = args;
+fn act(args: &Args, relays: &mut Relays, out: &mut impl Write) -> Result<ExitCode> {
+    let Args { action, output, which: _ } = args;
     match action {
         Action::List { which, sort, reverse, limit } => {
             let list = List { filter: which.filter()?, sort: (*sort).into(), reverse: *reverse, limit: *limit };
-            self::list(client, list, *output, out)
+            list::list(relays, list, *output, out)
         }
-        Action::Show { id } => match one(client, Command::Show { id: *id })? {
-            Answer::Detail(detail) if *output == Output::Json => json(out, &detail),
-            Answer::Detail(detail) => text::show(out, &detail),
-            other => bail!("the relay answered something else: {other:?}"),
-        },
+        Action::Show { id } => show(relays, *id, *output, out),
         Action::Summary { which, by, limit } => {
             let command = Command::Summary { filter: which.filter()?, by: (*by).into() };
-            summary(client, command, limit.unwrap_or(usize::MAX), *output, out)
+            summary(relays, &command, limit.unwrap_or(usize::MAX), *output, out)
         }
-        Action::Retry(which) => change(client, Act::Retry, which, *output, out),
-        Action::Hold(which) => change(client, Act::Hold, which, *output, out),
-        Action::Release(which) => change(client, Act::Release, which, *output, out),
-        Action::Delete { which, yes } => match *yes || confirmed(client, which)? {
-            true => change(client, Act::Delete, which, *output, out),
+        Action::Retry(which) => change(relays, Act::Retry, which, *output, out),
+        Action::Hold(which) => change(relays, Act::Hold, which, *output, out),
+        Action::Release(which) => change(relays, Act::Release, which, *output, out),
+        Action::Delete { which, yes } => match *yes || confirmed(relays, which)? {
+            true => change(relays, Act::Delete, which, *output, out),
             false => Ok(ExitCode::from(NONE)),
         },
-        Action::Export { which, out: to } => transfer::export(client, which.filter()?, to, *output, out),
-        Action::Import { from } => transfer::import(client, from, *output, out),
+        Action::Export { which, out: to } => transfer::export(relays, &which.filter()?, to, *output, out),
+        Action::Import { from } => transfer::import(relays.only()?, from, *output, out),
     }
 }
 
-/// Each message as it comes: there may be a million of them.
-fn list(client: &mut Client, list: List, output: Output, out: &mut impl Write) -> Result<ExitCode> {
-    let is_all = list.filter.is_all();
-    let mut table = text::List::default();
-    let mut count = 0_u64;
-    for answer in client.ask(Command::List(list))? {
-        let Answer::Message(message) = answer? else { bail!("the relay answered something else") };
-        match output {
-            Output::Text => table.add(out, *message)?,
-            Output::Json => {
-                out.write_all(if count == 0 { b"[\n" } else { b",\n" })?;
-                serde_json::to_writer(&mut *out, &message).map_err(io::Error::from)?;
-            }
+/// What an answer comes to when some relays gave none.
+fn code(failed: usize, otherwise: ExitCode) -> ExitCode {
+    if failed > 0 { ExitCode::from(NOT_ALL) } else { otherwise }
+}
+
+/// The one relay that has it tells it.
+fn show(relays: &mut Relays, id: QueueId, output: Format, out: &mut impl Write) -> Result<ExitCode> {
+    #[derive(Serialize)]
+    struct Found {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        relay: Option<String>,
+        #[serde(flatten)]
+        detail: Box<Detail>,
+    }
+    let named = relays.are_named;
+    let asked = relays.ask(|client| match one(client, Command::Show { id }) {
+        Ok(Answer::Detail(detail)) => Ok(Ok(detail)),
+        Ok(other) => Err(unexpected(other)),
+        Err(error) => match error.downcast::<ClientError>() {
+            Ok(ClientError::Refused(reason)) => Ok(Err(reason)),
+            Ok(other) => Err(other.into()),
+            Err(other) => Err(other),
+        },
+    })?;
+    let (mut found, mut missed) = (None, None);
+    for (relay, answer) in asked.answers {
+        match answer {
+            Ok(detail) => found = Some(Found { relay: named.then_some(relay), detail }),
+            Err(reason) => missed = Some(reason),
         }
-        count += 1;
     }
-    match output {
-        Output::Text => table.end(out, is_all)?,
-        Output::Json => out.write_all(if count == 0 { b"[]\n" } else { b"\n]\n" })?,
+    match (found, output) {
+        (None, _) => bail!("{}", missed.unwrap_or_default()),
+        (Some(Found { relay, detail }), Format::Text) => text::show(out, relay.as_deref(), &detail),
+        (Some(found), format) => Ok(structured(out, format, &found).map(|()| ExitCode::SUCCESS)?),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn summary(
-    client: &mut Client,
-    command: Command,
+    relays: &mut Relays,
+    command: &Command,
     limit: usize,
-    output: Output,
+    output: Format,
     out: &mut impl Write,
 ) -> Result<ExitCode> {
     let row = |answer| match answer {
         Ok(Answer::Row(row)) => Ok(row),
-        Ok(other) => bail!("the relay answered something else: {other:?}"),
+        Ok(other) => Err(unexpected(other)),
         Err(error) => Err(anyhow::Error::from(error)),
     };
-    let mut rows = client.ask(command)?.map(row).collect::<Result<Vec<Row>>>()?;
-    let total = text::total(&rows);
+    let asked = relays.ask(|client| client.ask(command.clone())?.map(row).collect::<Result<Vec<Row>>>())?;
+    let (rows, failed) = asked.fold(Vec::new(), |rows, (_, more)| text::together(rows, more));
+    let (total, mut rows) = (text::total(&rows), rows);
     rows.truncate(limit);
     match output {
-        Output::Json => json(out, &rows),
-        Output::Text => text::summary(out, &total, &rows),
+        Format::Text => text::summary(out, &total, &rows)?,
+        format => structured(out, format, &rows)?,
     }
+    Ok(code(failed, ExitCode::SUCCESS))
 }
 
-fn change(client: &mut Client, act: Act, which: &Chosen, output: Output, out: &mut impl Write) -> Result<ExitCode> {
+fn change(relays: &mut Relays, act: Act, which: &Chosen, output: Format, out: &mut impl Write) -> Result<ExitCode> {
     #[derive(Serialize)]
     struct Changed {
         messages: usize,
         busy: usize,
     }
-    let Answer::Changed { messages, busy } = one(client, Command::Act { act, filter: which.filter()? })? else {
-        bail!("the relay answered something else");
-    };
+    let filter = which.filter()?;
+    let asked = relays.ask(|client| match one(client, Command::Act { act, filter: filter.clone() })? {
+        Answer::Changed { messages, busy } => Ok((messages, busy)),
+        other => Err(unexpected(other)),
+    })?;
+    let ((messages, busy), failed) =
+        asked.fold((0, 0), |(messages, busy), (_, (more, too))| (messages + more, busy + too));
     match output {
-        Output::Json => drop(json(out, &Changed { messages, busy })?),
-        Output::Text => writeln!(out, "{}", text::changed(act, messages))?,
+        Format::Text => writeln!(out, "{}", text::changed(act, messages))?,
+        format => structured(out, format, &Changed { messages, busy })?,
     }
     if busy > 0 {
         eprintln!("{} not deleted: an attempt to deliver goes on. Hold first, then delete.", text::messages(busy));
         return Ok(ExitCode::from(NOT_ALL));
     }
-    Ok(if messages == 0 { ExitCode::from(NONE) } else { ExitCode::SUCCESS })
+    Ok(code(failed, if messages == 0 { ExitCode::from(NONE) } else { ExitCode::SUCCESS }))
 }
 
 /// Says how many it would be, and asks.
-fn confirmed(client: &mut Client, which: &Chosen) -> Result<bool> {
-    let Answer::Counted { messages } = one(client, Command::Count(which.filter()?))? else {
-        bail!("the relay answered something else");
-    };
+fn confirmed(relays: &mut Relays, which: &Chosen) -> Result<bool> {
+    let filter: Filter = which.filter()?;
+    let asked = relays.ask(|client| match one(client, Command::Count(filter.clone()))? {
+        Answer::Counted { messages } => Ok(messages),
+        other => Err(unexpected(other)),
+    })?;
+    let (messages, _) = asked.fold(0, |all, (_, more)| all + more);
     if messages == 0 {
         eprintln!("No message is meant.");
         return Ok(false);
@@ -302,15 +312,4 @@ fn confirmed(client: &mut Client, which: &Chosen) -> Result<bool> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-fn one(client: &mut Client, command: Command) -> Result<Answer> {
-    let answers = client.ask(command)?.collect::<Result<Vec<_>, _>>()?;
-    answers.into_iter().next().context("the relay gave no answer")
-}
-
-fn json(out: &mut impl Write, value: &impl Serialize) -> Result<ExitCode> {
-    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
-    out.write_all(b"\n")?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,7 @@
 //! What goes to a terminal.
 
+use jiff::Timestamp;
+
 /// What a stranger wrote must not steer the terminal.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
@@ -10,4 +12,27 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     printable
+}
+
+/// `1 message`, `2 messages`
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The time between, in its largest unit: `5s`, `12m`, `3h`, `2d`.
+pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
+    match now.duration_since(then).as_secs().max(0) {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+pub(crate) fn size(octets: u64) -> String {
+    match octets {
+        0..10_240 => octets.to_string(),
+        10_240..10_485_760 => format!("{}Ki", octets >> 10),
+        _ => format!("{}Mi", octets >> 20),
+    }
 }

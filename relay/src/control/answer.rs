@@ -1,6 +1,7 @@
 //! What the relay answers.
 
 use jiff::Timestamp;
+use postern_wire::Status;
 use serde::{Deserialize, Serialize};
 
 use super::ask::State;
@@ -8,7 +9,7 @@ use super::octets::Octets;
 use crate::address::{Mailbox, ReversePath};
 use crate::envelope::{Envelope, Origin, Remote};
 use crate::queue_id::QueueId;
-use crate::spool::Standing;
+use crate::spool::Standing as Recipient;
 
 /// One line from the relay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub enum Answer {
         /// `false`: it was here before.
         new: bool,
     },
+    /// How the relay stands.
+    Status(Box<Standing>),
     /// So many messages were looked at so far: a sign of life.
     Progress {
         /// Their number.
@@ -71,6 +74,30 @@ pub enum Answer {
     Done {},
     /// The last line: why it was not.
     Failed(String),
+}
+
+/// How a relay stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// What it enforces, as `/status` says it.
+    pub status: Status,
+    /// Why no mail should be sent to it now, as `/readyz` says it. Absent: it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<String>,
+    /// Messages that wait.
+    pub messages: u64,
+    /// Octets of its spool.
+    pub octets: u64,
+    /// When the oldest of them was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
+    /// Damaged pieces of the spool that were set aside since its start.
+    #[serde(default)]
+    pub corrupt: u64,
+    /// Whether it refuses new mail for want of room.
+    #[serde(default)]
+    pub full: bool,
 }
 
 /// One message of the queue.
@@ -171,5 +198,5 @@ pub struct Exported {
     /// All that travels beside the content.
     pub envelope: Envelope,
     /// How each recipient of the envelope stands.
-    pub recipients: Vec<Standing>,
+    pub recipients: Vec<Recipient>,
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::VERSION;
 use super::answer::Exported;
 use super::octets::Octets;
 use crate::queue_id::QueueId;
@@ -16,7 +17,28 @@ pub struct Request {
     pub command: Command,
 }
 
-/// What is wanted. All but the last three are answered beside what else goes on; an import belongs to its connection.
+impl Request {
+    /// What a line asks for.
+    ///
+    /// # Errors
+    /// A sentence for whoever wrote it.
+    pub(super) fn read(line: &[u8]) -> Result<Command, String> {
+        /// Only the version, so that a newer request is named so.
+        #[derive(Deserialize)]
+        struct Peek {
+            version: u32,
+        }
+        let malformed = |error: serde_json::Error| format!("not a request: {error}");
+        let Peek { version } = serde_json::from_slice(line).map_err(malformed)?;
+        if version != VERSION {
+            return Err(format!("this relay speaks version {VERSION} of the control protocol, not {version}"));
+        }
+        let Self { version: _, command } = serde_json::from_slice(line).map_err(malformed)?;
+        Ok(command)
+    }
+}
+
+/// What is wanted. All but the three before the last are answered beside what else goes on; an import belongs to its connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Command {
@@ -53,6 +75,8 @@ pub enum Command {
     Piece(Octets),
     /// That was the last: [`Answer::Imported`](super::Answer::Imported).
     End {},
+    /// How the relay stands: [`Answer::Status`](super::Answer::Status).
+    Status {},
 }
 
 /// What is done to messages.
@@ -67,6 +91,18 @@ pub enum Act {
     Release,
     /// Gone; nobody is told. A message that is in an attempt is not deleted.
     Delete,
+}
+
+impl Act {
+    /// The word for it in the log.
+    pub(super) fn done(self) -> &'static str {
+        match self {
+            Self::Retry => "retried",
+            Self::Hold => "held",
+            Self::Release => "released",
+            Self::Delete => "deleted",
+        }
+    }
 }
 
 /// A list.

@@ -52,19 +52,23 @@ pub enum ClientError {
 }
 
 impl Client {
+    /// Talks over a stream that leads to a relay's control socket by another way; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// When the stream has no time limits.
+    pub fn over(stream: UnixStream, name: impl Into<PathBuf>) -> io::Result<Self> {
+        stream.set_read_timeout(Some(TIME))?;
+        stream.set_write_timeout(Some(TIME))?;
+        Ok(Self { stream: BufReader::new(stream), path: name.into() })
+    }
+
     /// Connects to the socket of a running relay.
     ///
     /// # Errors
     /// [`ClientError::Connect`].
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        let connect = || {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(TIME))?;
-            stream.set_write_timeout(Some(TIME))?;
-            Ok(stream)
-        };
-        let stream = connect().map_err(|source| ClientError::Connect { path: path.to_owned(), source })?;
-        Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
+        let connected = UnixStream::connect(path).and_then(|stream| Self::over(stream, path));
+        connected.map_err(|source| ClientError::Connect { path: path.to_owned(), source })
     }
 
     /// Asks for something; the answers come one by one.

@@ -18,7 +18,7 @@ use super::answer::{AGES, Answer, Detail, Message, Pending, Response, Row};
 use super::ask::{Act, By, Command, Filter, List, Request, Sort};
 use super::select::{Selection, key, state};
 use super::transfer::Importing;
-use super::{Destinations, Socket, VERSION};
+use super::{Destinations, Socket, Standings, VERSION};
 use crate::address::ReversePath;
 use crate::limits::Limits;
 use crate::queue_id::QueueId;
@@ -43,6 +43,8 @@ pub struct Serving {
     pub spool: Spool,
     /// Where mail goes.
     pub destinations: Destinations,
+    /// How the relay stands.
+    pub standing: Standings,
     /// How large, how many, how long.
     pub limits: Limits,
 }
@@ -85,6 +87,7 @@ pub(super) struct Client {
     stream: BufReader<UnixStream>,
     pub(super) spool: Spool,
     destinations: Destinations,
+    standing: Standings,
     request_max: u64,
     time: Duration,
     /// Answers that are not on their way yet.
@@ -94,11 +97,12 @@ pub(super) struct Client {
 
 impl Client {
     fn new(stream: UnixStream, serving: Serving) -> Self {
-        let Serving { spool, destinations, limits } = serving;
+        let Serving { spool, destinations, standing, limits } = serving;
         Self {
             stream: BufReader::new(stream),
             spool,
             destinations,
+            standing,
             request_max: limits.control_request,
             time: limits.control_time,
             gathered: Vec::new(),
@@ -121,7 +125,7 @@ impl Client {
                 self.say(Answer::Failed(reason)).await?;
                 return self.flush().await;
             }
-            let last = match understand(&line) {
+            let last = match Request::read(&line) {
                 Ok(command) => self.obey(command).await?,
                 Err(reason) => Err(reason),
             };
@@ -152,6 +156,10 @@ impl Client {
             Command::Import(message) => self.import(*message).await,
             Command::Piece(octets) => Ok(self.piece(&octets.0).await),
             Command::End {} => self.end().await,
+            Command::Status {} => {
+                let standing = (self.standing)();
+                self.say(Answer::Status(Box::new(standing))).await.map(Ok)
+            }
         }
     }
 
@@ -246,11 +254,20 @@ impl Client {
                     (messages, busy) = (messages + deleted.deleted, busy + deleted.busy);
                 }
             }
+            self.note(act, ids);
             looked += ids.len();
             self.say(Answer::Progress { messages: looked }).await?;
         }
         info!(messages, busy, ?act, "a person acts on the queue");
         self.say(Answer::Changed { messages, busy }).await.map(Ok)
+    }
+
+    /// One line for each message, so that whoever follows it learns of this too.
+    fn note(&self, act: Act, ids: &[QueueId]) {
+        let decision = act.done();
+        for id in ids.iter().filter(|id| self.spool.contains(**id) == (act != Act::Delete)) {
+            info!(queue_id = %id, decision, "a person acts on the message");
+        }
     }
 
     /// What a filter may mean, as far as the index knows, in order.
@@ -376,19 +393,4 @@ fn add(rows: &mut BTreeMap<String, Row>, message: &Message, by: By, now: Timesta
         row.recipients += 1;
         row.ages[age] += 1;
     }
-}
-
-fn understand(line: &[u8]) -> Result<Command, Failed> {
-    /// Only the version, so that a newer request is named so.
-    #[derive(serde::Deserialize)]
-    struct Peek {
-        version: u32,
-    }
-    let malformed = |error: serde_json::Error| format!("not a request: {error}");
-    let Peek { version } = serde_json::from_slice(line).map_err(malformed)?;
-    if version != VERSION {
-        return Err(format!("this relay speaks version {VERSION} of the control protocol, not {version}"));
-    }
-    let Request { version: _, command } = serde_json::from_slice(line).map_err(malformed)?;
-    Ok(command)
 }

@@ -38,7 +38,23 @@ impl Serving {
             hosts: vec![format!("host-of-{}", recipient.domain().as_str())],
             ..Destination::default()
         });
-        let served = super::Serving { spool: spool.clone(), destinations, limits };
+        let standing: Standings = Arc::new(|| Standing {
+            status: postern_wire::Status {
+                version: "1.2.3".to_owned(),
+                schema: 1,
+                settings: None,
+                rejected: None,
+                objects: Vec::new(),
+                names: Vec::new(),
+            },
+            not_ready: Some("no settings yet".to_owned()),
+            messages: 3,
+            octets: 4,
+            oldest: None,
+            corrupt: 0,
+            full: false,
+        });
+        let served = super::Serving { spool: spool.clone(), destinations, standing, limits };
         let task = tokio::spawn(serve(socket, served, shutdown));
         Self { folder, spool, arrivals, trigger, task }
     }
@@ -137,6 +153,15 @@ async fn lists_and_shows_the_queue() {
     let [Answer::Detail(detail)] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!((detail.header.as_str(), &detail.message), ("Subject: hello\r\n", &**message));
     assert_eq!(detail.envelope.recipients.len(), 2);
+}
+
+#[tokio::test]
+async fn tells_how_the_relay_stands() {
+    let serving = Serving::start(|_| {});
+    let answers = serving.ask(Command::Status {}).await.unwrap();
+    let [Answer::Status(standing)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((&*standing.status.version, standing.messages), ("1.2.3", 3));
+    assert_eq!(standing.not_ready.as_deref(), Some("no settings yet"));
 }
 
 #[tokio::test]

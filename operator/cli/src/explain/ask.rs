@@ -35,12 +35,21 @@ pub(super) struct Question {
     /// The domain in the header field From: what counts where --from is <> and the client is a source
     #[arg(long, value_name = "DOMAIN", value_parser = domain)]
     pub(super) header_from: Vec<String>,
-    /// The relay's own --never-source: an address in these ranges makes nobody a source
+    /// Addresses that make nobody a source, as the relay's own --never-source; without it, in a cluster, that of its pods
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub(super) never_source: Vec<IpNet>,
 }
 
 impl Question {
+    /// Also with what the relays are told themselves, unless the person says otherwise.
+    pub(super) fn never_source_too(&self, told: &[IpNet]) -> Self {
+        let mut all = self.clone();
+        if all.never_source.is_empty() {
+            all.never_source.extend_from_slice(told);
+        }
+        all
+    }
+
     /// The client as the rules know it.
     pub(super) fn client(&self, snapshot: &Snapshot) -> Client {
         let never_sources: Networks<()> = self.never_source.iter().copied().collect();

@@ -38,8 +38,11 @@ const NOT_NOW: u8 = 4;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   postern explain -f dmz/ --client 192.0.2.7 --from anna@fabrikam.com --to bob@contoso.com
-  postern explain -f dmz/ --what-if new-domain.yaml --client 10.20.0.5 --from app@contoso.com --to a@b.example
+  kubectl postern explain -n dmz --client 192.0.2.7 --from anna@fabrikam.com --to bob@contoso.com
+  kubectl postern explain -n dmz --what-if new-domain.yaml --client 10.20.0.5 --from app@contoso.com --to a@b.example
 
+In a cluster the published settings are asked (the ConfigMap postern-settings), which the relays obey, and objects that are
+newer are named; --what-if is laid over the objects as they are now.
 Names among sources and blocked clients are looked up here and now; the relays ask their own name servers. Certificates are
 taken as shown, not checked.
 
@@ -88,7 +91,8 @@ struct About {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let Args { question, source, names, output } = args;
-    let Some(Found { now, what_if }) = source::find(source)? else { return Ok(ExitCode::FAILURE) };
+    let Some(Found { now, what_if, never_source }) = source::find(source)? else { return Ok(ExitCode::FAILURE) };
+    let question = &question.never_source_too(&never_source);
     let (mut assumed, before) = match &what_if {
         None => (Vec::new(), None),
         Some(_) => {

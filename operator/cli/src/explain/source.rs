@@ -1,27 +1,35 @@
-//! Which settings are asked: those that files mean, and those that they would mean with what-if files laid over.
+//! Which settings are asked: those that files mean, or those that the relays of a cluster obey; and what either would mean
+//! with what-if files laid over.
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
-use postern_operator::inputs::{Inputs, Object};
+use ipnet::IpNet;
+use postern_operator::inputs::{Inputs, Kind, Meta, Object};
 use postern_operator::problem::Effect;
 use postern_operator::render::render;
 use postern_operator::resolve::resolve;
+use postern_relay::policy::client::range;
+use postern_wire::snapshot::Section;
 use postern_wire::{SCHEMA, Snapshot};
 
+use crate::cluster::{self, Cluster};
 use crate::manifest::{self, Manifests};
 
 /// Where settings come from.
 #[derive(Debug, Args)]
 pub(super) struct Place {
     /// Ask the settings that these manifests mean: a file, a folder of files, or - for standard input
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["namespace", "context", "kubeconfig"])]
     files: Vec<PathBuf>,
 
     /// Lay these manifests over, each object in place of the one of its kind and name, and tell what they change
     #[arg(long, value_name = "PATH")]
     what_if: Vec<PathBuf>,
+
+    #[command(flatten)]
+    cluster: cluster::Target,
 }
 
 /// Settings, and where they are from.
@@ -36,25 +44,88 @@ pub(super) struct Settings {
 pub(super) struct Found {
     pub(super) now: Settings,
     pub(super) what_if: Option<Settings>,
+    /// What the relays are told by `--never-source`.
+    pub(super) never_source: Vec<IpNet>,
 }
 
-/// `None` when the files are wrong: standard error says how.
-pub(super) fn find(args: &Place) -> Result<Option<Found>> {
-    let Some(manifests) = valid(&args.files) else { return Ok(None) };
-    let what_if = match args.what_if.as_slice() {
+/// `None` when files are wrong: standard error says how.
+pub(super) fn find(place: &Place) -> Result<Option<Found>> {
+    let over = match place.what_if.as_slice() {
         [] => None,
         files => match valid(files) {
-            Some(what_if) => Some(what_if),
+            Some(manifests) => Some(manifests.inputs()),
             None => return Ok(None),
         },
     };
-    let inputs = manifests.inputs();
-    let from = names(&args.files);
-    let what_if = what_if.map(|over| {
-        let inputs = lay_over(inputs.clone(), over.inputs());
-        settings(&inputs, format!("{from} with {} laid over", names(&args.what_if)))
+    match place.files.as_slice() {
+        [] if place.cluster.is_said() || cluster::is_plugin() => in_cluster(place, over).map(Some),
+        [] => bail!("say which settings: -f PATH for files, --namespace NAME for those in a cluster"),
+        files => Ok(valid(files).map(|manifests| in_files(place, &manifests.inputs(), over))),
+    }
+}
+
+fn in_files(place: &Place, inputs: &Inputs, over: Option<Inputs>) -> Found {
+    let from = names(&place.files);
+    let what_if = over.map(|over| {
+        let from = format!("{from} with {} laid over", names(&place.what_if));
+        settings(&lay_over(inputs.clone(), over), from)
     });
-    Ok(Some(Found { now: settings(&inputs, from), what_if }))
+    Found { now: settings(inputs, from), what_if, never_source: Vec::new() }
+}
+
+/// The settings that the relays obey; what they would be is made of the objects as they are now.
+fn in_cluster(place: &Place, over: Option<Inputs>) -> Result<Found> {
+    let cluster: Cluster = place.cluster.connect()?;
+    let snapshot = cluster.settings()?.snapshot;
+    let namespace = &cluster.namespace;
+    let never_source = cluster.never_source().split(',').filter_map(|text| range(text.trim()).ok()).collect();
+    let (mut notes, objects) = match cluster.objects(&snapshot) {
+        Ok(objects) => (newer(&objects, &snapshot), Ok(objects)),
+        Err(error) => {
+            (vec![format!("whether objects are newer than these settings is not known: {error:#}")], Err(error))
+        }
+    };
+    notes.sort();
+    let what_if = match over {
+        None => None,
+        Some(over) => {
+            let mut inputs = lay_over(objects?, over);
+            let unread = cluster.read_named(&mut inputs)?;
+            let from = format!("the objects of namespace {namespace} with {} laid over", names(&place.what_if));
+            let mut settings = settings(&inputs, from);
+            settings.notes.extend(unread);
+            Some(settings)
+        }
+    };
+    let from = format!("namespace {namespace}: those that its relays obey");
+    Ok(Found { now: Settings { snapshot, from, notes }, what_if, never_source })
+}
+
+/// Objects that are not as the settings have them.
+fn newer(objects: &Inputs, settings: &Snapshot) -> Vec<String> {
+    let mut all = compare(Kind::RelayDomain, objects.domains.iter().map(|object| &object.meta), &settings.domains);
+    all.extend(compare(Kind::RelayHost, objects.hosts.iter().map(|object| &object.meta), &settings.hosts));
+    all.extend(compare(Kind::FilterPolicy, objects.policies.iter().map(|object| &object.meta), &settings.policies));
+    all
+}
+
+fn compare<'a, S>(kind: Kind, objects: impl Iterator<Item = &'a Meta>, sections: &[Section<S>]) -> Vec<String> {
+    let mut left: Vec<&Section<S>> = sections.iter().collect();
+    let mut told = Vec::new();
+    for Meta { name, uid, generation, created: _ } in objects {
+        let section = sections.iter().find(|section| section.name == *name && section.uid == *uid);
+        left.retain(|section| section.name != *name);
+        match section {
+            Some(section) if section.generation == *generation => {}
+            Some(section) => told.push(format!(
+                "{kind}/{name} is newer than these settings: they are of its generation {}, it has {generation}",
+                section.generation
+            )),
+            None => told.push(format!("{kind}/{name} is not in these settings")),
+        }
+    }
+    told.extend(left.iter().map(|section| format!("{kind}/{} is in these settings, and deleted", section.name)));
+    told
 }
 
 fn names(paths: &[PathBuf]) -> String {

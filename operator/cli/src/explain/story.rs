@@ -208,7 +208,7 @@ impl Story<'_> {
         let pattern = |policy: &str| Some(rules.policy_named(policy)?.senders.block(sender()?)?.to_owned());
         match (decision.rule, rules.holder(domain)) {
             ("relaying-denied", None) => {
-                format!("No RelayDomain has {domain}, and an outsider may write to no other domains.")
+                format!("No RelayDomain has {domain}, and an outsider may write to no other domain.")
             }
             ("unknown-recipient", Some(holder)) => {
                 format!("RelayDomain {} has {}, and none of its lists has {mailbox}.", holder.domain.name, holder.name)

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use postern_relay::control::{AGES, Act, Detail, Message, Pending, Row, State};
 use postern_relay::envelope::Remote;
 
-use crate::text::printable;
+use crate::text::{ago, printable, size};
 
 /// Lines that are set under each other; more are printed as they come.
 const TOGETHER: usize = 500;
@@ -19,13 +19,19 @@ const REPLY: usize = 60;
 /// A list, printed piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct List {
-    waiting: Vec<Message>,
+    waiting: Vec<(String, Message)>,
     printed: bool,
+    /// Whether each line says whose it is.
+    named: bool,
 }
 
 impl List {
-    pub(super) fn add(&mut self, out: &mut impl Write, message: Message) -> Result<()> {
-        self.waiting.push(message);
+    pub(super) fn new(named: bool) -> Self {
+        Self { named, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, out: &mut impl Write, relay: String, message: Message) -> Result<()> {
+        self.waiting.push((relay, message));
         if self.waiting.len() >= TOGETHER { self.print(out) } else { Ok(()) }
     }
 
@@ -45,13 +51,14 @@ impl List {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         if !self.printed {
-            table.set_header(["ID", "AGE", "SIZE", "STATE", "FROM", "TO", "TRIES", "NEXT", "WHY"]);
+            let columns = ["ID", "AGE", "SIZE", "STATE", "FROM", "TO", "TRIES", "NEXT", "WHY"];
+            table.set_header(self.named.then_some("RELAY").into_iter().chain(columns));
         }
-        for message in self.waiting.drain(..) {
+        for (relay, message) in self.waiting.drain(..) {
             let first = message.pending.first();
             let others = message.pending.len().saturating_sub(1);
             let more = if others > 0 { format!(" +{others}") } else { String::new() };
-            table.add_row([
+            let cells = [
                 message.id.to_string(),
                 ago(now, message.arrived),
                 size(message.size),
@@ -61,14 +68,15 @@ impl List {
                 message.pending.iter().map(|pending| pending.attempts).max().unwrap_or(0).to_string(),
                 first.map(|pending| next(now, message.state, pending)).unwrap_or_default(),
                 first.and_then(|pending| why(pending, REPLY)).unwrap_or_default(),
-            ]);
+            ];
+            table.add_row(self.named.then_some(relay).into_iter().chain(cells));
         }
         self.printed = true;
         Ok(writeln!(out, "{}", table.trim_fmt())?)
     }
 }
 
-pub(super) fn show(out: &mut impl Write, detail: &Detail) -> Result<ExitCode> {
+pub(super) fn show(out: &mut impl Write, relay: Option<&str>, detail: &Detail) -> Result<ExitCode> {
     let (now, Detail { message, envelope, header }) = (Timestamp::now(), detail);
     let (id, age) = (message.id, ago(now, message.arrived));
     writeln!(
@@ -78,6 +86,9 @@ pub(super) fn show(out: &mut impl Write, detail: &Detail) -> Result<ExitCode> {
         state(message.state),
         message.arrived
     )?;
+    if let Some(relay) = relay {
+        writeln!(out, "In the queue of {relay}")?;
+    }
     writeln!(out, "From {}, {} settled, {} waiting:", message.sender, message.settled, message.pending.len())?;
     for pending in &message.pending {
         let tries = pending.attempts;
@@ -112,7 +123,24 @@ pub(super) fn total(rows: &[Row]) -> Row {
     total
 }
 
-pub(super) fn summary(out: &mut impl Write, total: &Row, rows: &[Row]) -> Result<ExitCode> {
+/// The rows of two relays as one summary, the longest queue first.
+pub(super) fn together(mut rows: Vec<Row>, more: Vec<Row>) -> Vec<Row> {
+    for row in more {
+        match rows.iter_mut().find(|known| known.name == row.name) {
+            Some(known) => {
+                known.recipients += row.recipients;
+                for (sum, more) in known.ages.iter_mut().zip(row.ages) {
+                    *sum += more;
+                }
+            }
+            None => rows.push(row),
+        }
+    }
+    rows.sort_by(|one, other| other.recipients.cmp(&one.recipients).then_with(|| one.name.cmp(&other.name)));
+    rows
+}
+
+pub(super) fn summary(out: &mut impl Write, total: &Row, rows: &[Row]) -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let bounds = AGES.iter().map(|minutes| format!("<{minutes}"));
@@ -125,8 +153,7 @@ pub(super) fn summary(out: &mut impl Write, total: &Row, rows: &[Row]) -> Result
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    writeln!(out, "{}", table.trim_fmt())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(writeln!(out, "{}", table.trim_fmt())?)
 }
 
 pub(super) fn messages(count: usize) -> String {
@@ -179,24 +206,6 @@ fn said(remote: &Remote, width: usize) -> String {
     printable(&format!("{server}{reply}{cut}"))
 }
 
-/// The time between, in its largest unit: `5s`, `12m`, `3h`, `2d`.
-fn ago(now: Timestamp, then: Timestamp) -> String {
-    match now.duration_since(then).as_secs().max(0) {
-        seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7200 => format!("{}m", seconds / 60),
-        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
-}
-
-fn size(octets: u64) -> String {
-    match octets {
-        0..10_240 => octets.to_string(),
-        10_240..10_485_760 => format!("{}Ki", octets >> 10),
-        _ => format!("{}Mi", octets >> 20),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use postern_relay::address::ReversePath;
@@ -234,7 +243,7 @@ mod tests {
 
     fn list(messages: Vec<Message>) -> String {
         let (mut list, mut out) = (List::default(), Vec::new());
-        messages.into_iter().for_each(|message| list.add(&mut out, message).unwrap());
+        messages.into_iter().for_each(|message| list.add(&mut out, String::new(), message).unwrap());
         list.end(&mut out, true).unwrap();
         String::from_utf8(out).unwrap()
     }
@@ -272,7 +281,7 @@ mod tests {
             dsn: None,
         };
         let mut out = Vec::new();
-        show(&mut out, &Detail { message: message(), envelope, header }).unwrap();
+        show(&mut out, None, &Detail { message: message(), envelope, header }).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
         assert!(text.contains("Subject: \\u{1b}]0;pwned\\u{7}\nTo: bob\n"), "{text}");

@@ -5,12 +5,14 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
-use postern_relay::control::{Answer, Client, Command, Exported, Filter, Octets};
+use anyhow::{Context, Result, ensure};
+use postern_relay::control::{Answer, Client, ClientError, Command, Exported, Filter, Octets};
 use postern_relay::queue_id::QueueId;
 use serde::Serialize;
 
-use super::{NONE, NOT_ALL, Output, json, text};
+use super::{NONE, NOT_ALL, text};
+use crate::format::{Format, structured};
+use crate::relays::{Relay, Relays, complain, one, unexpected};
 use crate::text::printable;
 
 /// Octets of content in one line: with escapes it stays far below what the relay takes.
@@ -34,15 +36,45 @@ struct Writing {
     gathered: Vec<u8>,
 }
 
+/// What came of an export.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    exported: usize,
+    skipped: usize,
+}
+
+/// One relay after the other, into the same place.
 pub(super) fn export(
-    client: &mut Client,
-    filter: Filter,
+    relays: &mut Relays,
+    filter: &Filter,
     to: &Path,
-    output: Output,
+    output: Format,
     out: &mut impl Write,
 ) -> Result<ExitCode> {
     let mut target = Target::open(to, out)?;
-    let (mut exported, mut skipped) = (0_usize, 0_usize);
+    let (mut count, mut failed) = (Count::default(), 0);
+    let only = relays.all.len() == 1;
+    for relay in &mut relays.all {
+        match relay.with(|client| export_from(client, filter.clone(), &mut target, &mut count)) {
+            Ok(()) => {}
+            Err(error) if only => return Err(error),
+            Err(error) => {
+                complain(&relay.name, format!("{error:#}"));
+                failed += 1;
+            }
+        }
+    }
+    target.close()?;
+    ensure!(failed < relays.all.len(), "no relay answered");
+    told(out, to, "exported", count.exported, output)?;
+    Ok(match (count, failed) {
+        (Count { skipped: 1.., .. }, _) | (_, 1..) => ExitCode::from(NOT_ALL),
+        (Count { exported: 0, .. }, _) => ExitCode::from(NONE),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn export_from(client: &mut Client, filter: Filter, target: &mut Target<'_>, count: &mut Count) -> Result<()> {
     let mut writing: Option<Writing> = None;
     for answer in client.ask(Command::Export(filter))? {
         match answer? {
@@ -53,36 +85,31 @@ pub(super) fn export(
             }
             Answer::Skipped { id, reason } => {
                 eprintln!("{id} is left out: {}", printable(&reason));
-                (writing, skipped) = (None, skipped + 1);
+                writing = None;
+                count.skipped += 1;
                 target.drop_half(id);
             }
-            other => bail!("the relay answered something else: {other:?}"),
+            other => return Err(unexpected(other)),
         }
         if let Some(whole) = writing.take_if(|writing| writing.octets == writing.message.size) {
             target.end(whole)?;
-            exported += 1;
+            count.exported += 1;
         }
     }
     ensure!(writing.is_none(), "the relay sent half a message");
-    target.close()?;
-    told(out, to, "exported", exported, output)?;
-    Ok(match (exported, skipped) {
-        (_, 1..) => ExitCode::from(NOT_ALL),
-        (0, 0) => ExitCode::from(NONE),
-        _ => ExitCode::SUCCESS,
-    })
+    Ok(())
 }
 
 /// What was done; on standard error when the messages themselves went to standard output.
-fn told(out: &mut impl Write, to: &Path, done: &'static str, count: usize, output: Output) -> Result<()> {
+fn told(out: &mut impl Write, to: &Path, done: &'static str, count: usize, output: Format) -> Result<()> {
     #[derive(Serialize)]
     struct Told {
         messages: usize,
     }
     match output {
         _ if to == Path::new("-") => eprintln!("{} {done}.", text::messages(count)),
-        Output::Json => drop(json(out, &Told { messages: count })?),
-        Output::Text => writeln!(out, "{} {done}.", text::messages(count))?,
+        Format::Text => writeln!(out, "{} {done}.", text::messages(count))?,
+        format => structured(out, format, &Told { messages: count })?,
     }
     Ok(())
 }
@@ -176,8 +203,23 @@ struct Imported {
     failed: usize,
 }
 
-pub(super) fn import(client: &mut Client, from: &Path, output: Output, out: &mut impl Write) -> Result<ExitCode> {
+pub(super) fn import(relay: &mut Relay, from: &Path, output: Format, out: &mut impl Write) -> Result<ExitCode> {
     let mut all = Imported::default();
+    relay.with(|client| import_into(client, from, &mut all))?;
+    match output {
+        Format::Text => {
+            writeln!(out, "{} imported, and held; {} in the queue already.", text::messages(all.imported), all.known)?;
+        }
+        format => structured(out, format, &all)?,
+    }
+    Ok(match all {
+        Imported { failed: 1.., .. } => ExitCode::from(NOT_ALL),
+        Imported { imported: 0, .. } => ExitCode::from(NONE),
+        Imported { .. } => ExitCode::SUCCESS,
+    })
+}
+
+fn import_into(client: &mut Client, from: &Path, all: &mut Imported) -> Result<()> {
     if from.is_dir() {
         for path in jsons(from)? {
             let name = path.display().to_string();
@@ -189,22 +231,12 @@ pub(super) fn import(client: &mut Client, from: &Path, output: Output, out: &mut
             all.note(bring(client, message, &mut file), &name)?;
         }
     } else if from == Path::new("-") {
-        stream(client, io::stdin().lock(), "standard input", &mut all)?;
+        stream(client, io::stdin().lock(), "standard input", all)?;
     } else {
         let file = File::open(from).with_context(|| from.display().to_string())?;
-        stream(client, BufReader::new(file), &from.display().to_string(), &mut all)?;
+        stream(client, BufReader::new(file), &from.display().to_string(), all)?;
     }
-    match output {
-        Output::Json => drop(json(out, &all)?),
-        Output::Text => {
-            writeln!(out, "{} imported, and held; {} in the queue already.", text::messages(all.imported), all.known)?;
-        }
-    }
-    Ok(match all {
-        Imported { failed: 1.., .. } => ExitCode::from(NOT_ALL),
-        Imported { imported: 0, .. } => ExitCode::from(NONE),
-        Imported { .. } => ExitCode::SUCCESS,
-    })
+    Ok(())
 }
 
 impl Imported {
@@ -214,7 +246,7 @@ impl Imported {
             Ok(true) => self.imported += 1,
             Ok(false) => self.known += 1,
             Err(error) => match error.downcast_ref() {
-                Some(postern_relay::control::ClientError::Refused(reason)) => {
+                Some(ClientError::Refused(reason)) => {
                     eprintln!("{name}: {}", printable(reason));
                     self.failed += 1;
                 }
@@ -261,10 +293,10 @@ fn parse(json: &[u8], name: &str) -> Result<Exported> {
 /// Hands one message to the relay; whether it is new there.
 fn bring(client: &mut Client, message: Exported, content: &mut impl Read) -> Result<bool> {
     let size = message.size;
-    match super::one(client, Command::Import(Box::new(message)))? {
+    match one(client, Command::Import(Box::new(message)))? {
         Answer::Imported { new, .. } => return Ok(new),
         Answer::Ready {} => {}
-        other => bail!("the relay answered something else: {other:?}"),
+        other => return Err(unexpected(other)),
     }
     let mut left = size;
     while left > 0 {
@@ -274,8 +306,8 @@ fn bring(client: &mut Client, message: Exported, content: &mut impl Read) -> Res
         left -= read;
         client.ask(Command::Piece(Octets(piece)))?.try_for_each(|answer| answer.map(drop))?;
     }
-    match super::one(client, Command::End {})? {
+    match one(client, Command::End {})? {
         Answer::Imported { new, .. } => Ok(new),
-        other => bail!("the relay answered something else: {other:?}"),
+        other => Err(unexpected(other)),
     }
 }

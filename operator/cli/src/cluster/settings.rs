@@ -1,0 +1,104 @@
+//! What the relays of a DMZ obey, and the objects that it was made from.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::{DynamicObject, ListParams};
+use kube::core::ApiResource;
+use kube::core::object::HasSpec;
+use kube::{Api, Resource};
+use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
+use postern_operator::inputs::{Anchor, Inputs, Meta, Object, Place, Published, Secret as Given, SecretBytes};
+use postern_operator::render::SETTINGS;
+use postern_wire::{SETTINGS_FILE, SettingsFile, Snapshot};
+use serde::de::DeserializeOwned;
+
+use super::{Cluster, RELAYS};
+
+/// By this variable the chart tells its relays what `--never-source` does.
+const NEVER_SOURCE: &str = "POSTERN_NEVER_SOURCE";
+
+impl Cluster {
+    /// The published settings: those that the relays obey.
+    pub(crate) fn settings(&self) -> Result<SettingsFile> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let what = || format!("the ConfigMap {SETTINGS} of namespace {}", self.namespace);
+        let Some(map) = self.runtime.block_on(api.get_opt(SETTINGS)).with_context(what)? else {
+            bail!("{} does not exist: the operator has published no settings, and the relays take no mail", what());
+        };
+        let text = map.data.as_ref().and_then(|data| data.get(SETTINGS_FILE));
+        let text = text.with_context(|| format!("{} has no key {SETTINGS_FILE}", what()))?;
+        SettingsFile::from_json(text.as_bytes()).with_context(what)
+    }
+
+    /// The three kinds as they are now, with the published settings beside them. Their ConfigMaps and Secrets are not read yet.
+    pub(crate) fn objects(&self, published: &Snapshot) -> Result<Inputs> {
+        let mut inputs = Inputs::new(Place::Cluster, self.namespace.clone(), String::new());
+        inputs.domains = self.list::<RelayDomain>()?;
+        inputs.hosts = self.list::<RelayHost>()?;
+        inputs.policies = self.list::<FilterPolicy>()?;
+        // That there is somebody to obey is not in question here.
+        inputs.anchor = Some(Anchor {
+            name: "postern-relay".to_owned(),
+            uid: String::new(),
+            network_policies: true,
+            paused: false,
+        });
+        inputs.nodes = Some(published.nodes.iter().filter_map(|range| range.parse().ok()).collect());
+        inputs.published = Some(Published { snapshot: published.clone(), secrets: BTreeMap::new() });
+        Ok(inputs)
+    }
+
+    fn list<K>(&self) -> Result<Vec<Object<K::Spec>>>
+    where
+        K: Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned>,
+    {
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let all = self.runtime.block_on(api.list(&ListParams::default()));
+        let all = all.with_context(|| format!("the {} of namespace {}", resource.plural, self.namespace))?;
+        let object = |object: DynamicObject| Object {
+            meta: Meta::from(&object.metadata),
+            spec: serde_path_to_error::deserialize(&object.data["spec"]).map_err(|error| format!("spec.{error}")),
+            conditions: Vec::new(),
+        };
+        Ok(all.items.into_iter().map(object).collect())
+    }
+
+    /// Reads the ConfigMaps and Secrets that these objects name and that are not there yet. A Secret that may not be read is
+    /// as one that is missing: it decides nothing about who may send, and a sentence tells of it.
+    pub(crate) fn read_named(&self, inputs: &mut Inputs) -> Result<Vec<String>> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let missing = |names: std::collections::BTreeSet<&str>, known: &dyn Fn(&str) -> bool| -> Vec<String> {
+            names.into_iter().filter(|name| !known(name)).map(str::to_owned).collect()
+        };
+        for name in missing(inputs.config_maps_named(), &|name| inputs.config_maps.contains_key(name)) {
+            let map = self.runtime.block_on(maps.get_opt(&name)).with_context(|| format!("the ConfigMap {name}"))?;
+            inputs.config_maps.extend(map.map(|map| (name, map.data.unwrap_or_default())));
+        }
+        let (secrets, mut notes) = (Api::<Secret>::namespaced(self.client.clone(), &self.namespace), Vec::new());
+        for name in missing(inputs.secrets_named(), &|name| inputs.secrets.contains_key(name)) {
+            match self.runtime.block_on(secrets.get_opt(&name)) {
+                Ok(secret) => inputs.secrets.extend(secret.map(|secret| (name, given(&secret)))),
+                Err(error) => notes.push(format!("the Secret {name} is as if it were missing: {error}")),
+            }
+        }
+        Ok(notes)
+    }
+
+    /// What the relays are told by `--never-source`; empty when they are told nothing, or it cannot be read.
+    pub(crate) fn never_source(&self) -> String {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods = self.runtime.block_on(api.list(&ListParams::default().labels(RELAYS)));
+        let pods = pods.map(|pods| pods.items).unwrap_or_default();
+        let containers = pods.into_iter().filter_map(|pod| pod.spec).flat_map(|spec| spec.containers);
+        let mut variables = containers.flat_map(|container| container.env.unwrap_or_default());
+        variables.find(|variable| variable.name == NEVER_SOURCE).and_then(|variable| variable.value).unwrap_or_default()
+    }
+}
+
+fn given(secret: &Secret) -> Given {
+    let data = secret.data.iter().flatten();
+    Given { version: None, data: data.map(|(key, value)| (key.clone(), SecretBytes(value.0.clone()))).collect() }
+}

@@ -1,0 +1,316 @@
+//! What is wrong with a DMZ, and what to do about each thing. Pure.
+
+use std::collections::BTreeMap;
+
+use postern_relay::control::Standing;
+use postern_wire::snapshot::HostName;
+use serde::Serialize;
+
+use super::{Isolation, ObjectReport, RelayReport};
+
+/// One thing wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Problem {
+    /// The object or the relay.
+    pub(super) what: String,
+    pub(super) says: String,
+    /// What to do: often a command.
+    pub(super) todo: String,
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) namespace: Option<String>,
+    pub(super) relays: Vec<RelayReport>,
+    /// How many relays there should be.
+    pub(super) wanted: Option<usize>,
+    /// The digest of the published settings.
+    pub(super) settings: Option<String>,
+    pub(super) paused: bool,
+    pub(super) isolation: Option<Isolation>,
+    pub(super) objects: Vec<ObjectReport>,
+    /// Pods that are gone, each with the volume that it left.
+    pub(super) left: Vec<(String, String)>,
+    /// What could not be read, and why.
+    pub(super) unread: Vec<String>,
+}
+
+/// The gravest first: what stops all mail, then single relays, then single objects, then what is only not known.
+pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
+    let mut all = Vec::new();
+    if let Some(namespace) = &facts.namespace {
+        dmz(facts, namespace, &mut all);
+    }
+    facts.relays.iter().for_each(|relay| self::relay(facts, relay, &mut all));
+    faults(facts, &mut all);
+    for object in &facts.objects {
+        let ObjectReport { kind, name, ready: _, troubles } = object;
+        let namespace = facts.namespace.as_deref().unwrap_or_default();
+        let todo = format!("kubectl -n {namespace} describe {} {name}", kind.to_lowercase());
+        all.extend(troubles.iter().map(|says| problem(format!("{kind}/{name}"), says.clone(), todo.clone())));
+    }
+    let may = "ask for the right to read it: kubectl postern needs get and list here".to_owned();
+    all.extend(facts.unread.iter().map(|says| problem("not known".to_owned(), says.clone(), may.clone())));
+    all
+}
+
+fn problem(what: String, says: String, todo: String) -> Problem {
+    Problem { what, says, todo }
+}
+
+fn dmz(facts: &Facts, namespace: &str, all: &mut Vec<Problem>) {
+    let mut add = |what: &str, says: String, todo: String| all.push(problem(what.to_owned(), says, todo));
+    if facts.relays.is_empty() {
+        let todo = format!("helm install postern-relay charts/relay -n {namespace}");
+        add("relays", "there is no relay pod: no mail is taken".to_owned(), todo);
+    } else if let Some(wanted) = facts.wanted.filter(|wanted| *wanted > facts.relays.len()) {
+        let says = format!("{} of {wanted} pods are there", facts.relays.len());
+        add("relays", says, format!("kubectl -n {namespace} describe statefulset -l postern.io/relay=true"));
+    }
+    if facts.settings.is_none() && !facts.unread.iter().any(|says| says.starts_with("ConfigMap")) {
+        let todo = "see whether the operator runs and may write here: kubectl get pods -A -l app.kubernetes.io/name=postern-operator";
+        add("settings", "none are published: the relays take no mail before".to_owned(), todo.to_owned());
+    }
+    if facts.paused {
+        let todo = format!(
+            "when it is over: kubectl -n {namespace} annotate statefulset -l postern.io/relay=true postern.io/paused-"
+        );
+        add("settings", "paused: no change is enforced while the StatefulSet says postern.io/paused".to_owned(), todo);
+    }
+    match &facts.isolation {
+        Some(Isolation { off: false, default_deny, base, .. }) if !(*default_deny && *base) => {
+            let says =
+                "the relays are not isolated: postern-default-deny and postern-base are not both there".to_owned();
+            add("isolation", says, format!("kubectl -n {namespace} describe filterpolicy default"));
+        }
+        _ => {}
+    }
+    for (pod, claim) in &facts.left {
+        let says = format!("{pod} is gone, and its queue may still be in the volume {claim}");
+        let todo = format!(
+            "let it deliver: kubectl -n {namespace} scale statefulset/{} --replicas={}",
+            pod.rsplit_once('-').map_or("", |(name, _)| name),
+            pod.rsplit_once('-').and_then(|(_, number)| number.parse::<u64>().ok()).unwrap_or_default() + 1
+        );
+        add("queue", says, todo);
+    }
+}
+
+fn relay(facts: &Facts, relay: &RelayReport, all: &mut Vec<Problem>) {
+    let RelayReport { name, pod, standing, unreachable } = relay;
+    let mut add = |says: String, todo: String| all.push(problem(name.clone(), says, todo));
+    let logs = match &facts.namespace {
+        Some(namespace) => format!("kubectl -n {namespace} logs {name}"),
+        None => "see its log".to_owned(),
+    };
+    if let Some(reason) = unreachable {
+        let phase = pod.as_ref().filter(|pod| !pod.ready).map(|pod| format!("not ready ({}): ", pod.phase));
+        let todo = match &facts.namespace {
+            Some(namespace) => format!("kubectl -n {namespace} describe pod {name}"),
+            None => logs,
+        };
+        return add(format!("{}it cannot be asked: {reason}", phase.unwrap_or_default()), todo);
+    }
+    let Some(Standing { status, not_ready, full, corrupt, .. }) = standing else { return };
+    if let Some(reason) = not_ready {
+        add(format!("takes no mail: {reason}"), logs.clone());
+    }
+    if let Some(reason) = &status.rejected {
+        add(format!("refuses the settings that it was given: {reason}"), logs.clone());
+    }
+    if let (Some(published), Some(enforced)) = (&facts.settings, &status.settings)
+        && published != enforced.as_str()
+    {
+        let (enforced, published) = (short(enforced.as_str()), short(published));
+        let todo = "wait: Kubernetes brings them within a minute or two";
+        add(format!("enforces the settings {enforced}, not yet {published}"), todo.to_owned());
+    }
+    if *full {
+        add(
+            "its spool is full: new mail is answered 452".to_owned(),
+            "postern queue summary; see what does not get away".to_owned(),
+        );
+    }
+    if *corrupt > 0 {
+        add(format!("{corrupt} damaged pieces of its spool were set aside"), logs);
+    }
+}
+
+/// The same fault on several relays is one problem; so is a name that none can look up.
+fn faults(facts: &Facts, all: &mut Vec<Problem>) {
+    let mut found = BTreeMap::<(String, String), Vec<&str>>::new();
+    for RelayReport { name, standing, .. } in &facts.relays {
+        let Some(standing) = standing else { continue };
+        for object in &standing.status.objects {
+            if let Some(fault) = &object.fault {
+                let what = format!("{}/{}", object.kind, object.name);
+                found.entry((what, fault.clone())).or_default().push(name);
+            }
+        }
+        for resolved in &standing.status.names {
+            if let Some(problem) = &resolved.problem {
+                let (HostName::A(text) | HostName::Mx(text)) = &resolved.name;
+                found
+                    .entry((format!("name {text}"), format!("cannot be looked up: {problem}")))
+                    .or_default()
+                    .push(name);
+            }
+        }
+    }
+    for ((what, says), relays) in found {
+        let todo = match what.starts_with("name ") {
+            true => "see whether the name servers of the relays answer",
+            false => "mend what it names; the relays follow by themselves",
+        };
+        all.push(problem(what, format!("{says} (on {})", relays.join(", ")), todo.to_owned()));
+    }
+}
+
+/// As a person compares digests.
+pub(super) fn short(digest: &str) -> &str {
+    digest.get(..8).unwrap_or(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_wire::status::{Object, ResolvedName};
+    use postern_wire::{Digest, Status};
+
+    use super::super::PodReport;
+    use super::*;
+
+    fn relay(name: &str, change: impl FnOnce(&mut RelayReport)) -> RelayReport {
+        let status = Status {
+            version: "0.1.0".to_owned(),
+            schema: 1,
+            settings: Some(Digest::of(&"new")),
+            rejected: None,
+            objects: Vec::new(),
+            names: Vec::new(),
+        };
+        let (messages, octets, corrupt) = (0, 0, 0);
+        let standing = Standing { status, not_ready: None, messages, octets, oldest: None, corrupt, full: false };
+        let pod = PodReport { ready: true, phase: "Running".to_owned(), restarts: 0, node: "n".to_owned() };
+        let mut report =
+            RelayReport { name: name.to_owned(), pod: Some(pod), standing: Some(standing), unreachable: None };
+        change(&mut report);
+        report
+    }
+
+    fn told(change: impl FnOnce(&mut Facts)) -> Vec<String> {
+        let mut facts = Facts {
+            namespace: Some("dmz".to_owned()),
+            relays: vec![relay("relay-0", |_| {}), relay("relay-1", |_| {})],
+            wanted: Some(2),
+            settings: Some(Digest::of(&"new").to_string()),
+            isolation: Some(Isolation { default_deny: true, base: true, ..Isolation::default() }),
+            ..Facts::default()
+        };
+        change(&mut facts);
+        let told = problems(&facts);
+        assert!(told.iter().all(|problem| !problem.todo.is_empty()), "{told:?}");
+        told.into_iter().map(|problem| format!("{}: {}", problem.what, problem.says)).collect()
+    }
+
+    fn standing(report: &mut RelayReport) -> &mut Standing {
+        report.standing.as_mut().unwrap()
+    }
+
+    #[test]
+    fn a_dmz_that_works_has_none() {
+        assert_eq!(told(|_| {}), Vec::<String>::new());
+        assert_eq!(
+            told(|facts| facts.isolation = Some(Isolation { off: true, ..Isolation::default() })),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn what_stops_all_mail_comes_first() {
+        let all = told(|facts| {
+            facts.relays.clear();
+            facts.settings = None;
+            facts.isolation = Some(Isolation::default());
+            facts.paused = true;
+        });
+        let whats: Vec<&str> = all.iter().filter_map(|told| Some(told.split_once(": ")?.0)).collect();
+        assert_eq!(whats, ["relays", "settings", "settings", "isolation"], "{all:?}");
+    }
+
+    #[test]
+    fn a_pod_that_is_missing_late_or_silent_is_named() {
+        for (number, (change, said)) in [
+            (
+                Box::new(|facts: &mut Facts| facts.wanted = Some(3)) as Box<dyn FnOnce(&mut Facts)>,
+                "relays: 2 of 3 pods are there",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.relays[1] = relay("relay-1", |relay| {
+                        relay.standing = None;
+                        relay.unreachable = Some("forbidden".to_owned());
+                    });
+                }),
+                "relay-1: it cannot be asked: forbidden",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.relays[1] = relay("relay-1", |relay| {
+                        standing(relay).status.settings = Some(Digest::of(&"old"));
+                    });
+                }),
+                "relay-1: enforces the settings ",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.relays[1] =
+                        relay("relay-1", |relay| standing(relay).not_ready = Some("no settings yet".to_owned()));
+                }),
+                "relay-1: takes no mail: no settings yet",
+            ),
+            (
+                Box::new(|facts| facts.left = vec![("postern-relay-2".to_owned(), "spool-postern-relay-2".to_owned())]),
+                "queue: postern-relay-2 is gone, and its queue may still be in the volume spool-postern-relay-2",
+            ),
+            (
+                Box::new(|facts| facts.unread = vec!["ConfigMap: forbidden".to_owned()]),
+                "not known: ConfigMap: forbidden",
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let told = told(change);
+            assert!(told.len() == 1 && told[0].starts_with(said), "{number}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_several_relays_is_told_once() {
+        let broken = |name: &str| {
+            relay(name, |relay| {
+                let status = &mut standing(relay).status;
+                status.objects.push(Object {
+                    kind: "RelayHost".to_owned(),
+                    name: "exchange".to_owned(),
+                    uid: String::new(),
+                    generation: 1,
+                    digest: Digest::of(&""),
+                    fault: Some("no certificate".to_owned()),
+                });
+                let name = HostName::A("mail.corp.example".to_owned());
+                status.names.push(ResolvedName { name, addresses: 0, problem: Some("SERVFAIL".to_owned()) });
+            })
+        };
+        let all = told(|facts| facts.relays = vec![broken("relay-0"), broken("relay-1")]);
+        assert_eq!(
+            all,
+            [
+                "RelayHost/exchange: no certificate (on relay-0, relay-1)",
+                "name mail.corp.example: cannot be looked up: SERVFAIL (on relay-0, relay-1)"
+            ]
+        );
+    }
+}

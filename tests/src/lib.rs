@@ -10,11 +10,13 @@
 //! - [`usage`]: what a process costs, from `/proc`;
 //! - [`alone`]: a test in a process of its own, to be measured;
 //! - [`loopback`]: addresses that nobody else listens on;
-//! - [`clock`]: waiting with a limit.
+//! - [`clock`]: waiting with a limit;
+//! - [`chart`]: the charts, rendered by the real Helm.
 //!
 //! Everything here blocks, for a test that reads from top to bottom; each peer is a thread.
 
 pub mod alone;
+pub mod chart;
 pub mod clock;
 pub mod loopback;
 pub mod postfix;

@@ -35,7 +35,7 @@ pub(crate) struct Dmz {
 /// Our CRDs, established.
 pub(crate) async fn crds(client: &Client) -> Result<()> {
     for file in files("crds/yaml")? {
-        apply::<CustomResourceDefinition>(client, &file).await?;
+        apply::<CustomResourceDefinition>(client, &documents(&file)?).await?;
     }
     for crd in CRDS {
         let api = Api::<CustomResourceDefinition>::all(client.clone());

@@ -5,6 +5,7 @@
 
 mod api_server;
 mod certificates;
+mod charts;
 mod cluster;
 mod dmz;
 mod manifests;

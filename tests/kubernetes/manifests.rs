@@ -1,4 +1,4 @@
-//! Manifests of this repository, applied as they are.
+//! Manifests of this repository, and what its charts render, applied as they are.
 
 use std::fmt::Debug;
 use std::fs;
@@ -27,37 +27,37 @@ pub(crate) fn files(folder: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn of_kind<K: Resource<DynamicType = ()>>(file: &Path) -> Result<Vec<Value>> {
-    let mut documents = documents(file)?;
-    documents.retain(|document| document["kind"] == K::kind(&()).as_ref());
-    anyhow::ensure!(!documents.is_empty(), "{} has no {}", file.display(), K::kind(&()));
-    Ok(documents)
+fn of_kind<K: Resource<DynamicType = ()>>(documents: &[Value]) -> Result<Vec<&Value>> {
+    let kind = K::kind(&());
+    let found: Vec<_> = documents.iter().filter(|document| document["kind"] == *kind).collect();
+    anyhow::ensure!(!found.is_empty(), "there is no {kind} among them");
+    Ok(found)
 }
 
-/// Applies the objects of this kind from a file.
-pub(crate) async fn apply<K>(client: &Client, file: &Path) -> Result<()>
+/// Applies the objects of this kind.
+pub(crate) async fn apply<K>(client: &Client, documents: &[Value]) -> Result<()>
 where
     K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    send(&Api::<K>::all(client.clone()), of_kind::<K>(file)?).await
+    send(&Api::<K>::all(client.clone()), of_kind::<K>(documents)?).await
 }
 
 /// The same in a namespace.
-pub(crate) async fn apply_in<K>(client: &Client, namespace: &str, file: &Path) -> Result<()>
+pub(crate) async fn apply_in<K>(client: &Client, namespace: &str, documents: &[Value]) -> Result<()>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    send(&Api::<K>::namespaced(client.clone(), namespace), of_kind::<K>(file)?).await
+    send(&Api::<K>::namespaced(client.clone(), namespace), of_kind::<K>(documents)?).await
 }
 
-async fn send<K>(api: &Api<K>, documents: Vec<Value>) -> Result<()>
+async fn send<K>(api: &Api<K>, documents: Vec<&Value>) -> Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     for document in documents {
         let name = document["metadata"]["name"].as_str().context("an object without a name")?.to_owned();
         let params = PatchParams::apply("test").force();
-        let applied = api.patch(&name, &params, &Patch::Apply(&document)).await;
+        let applied = api.patch(&name, &params, &Patch::Apply(document)).await;
         let applied = applied.with_context(|| format!("{} {name}", K::kind(&())))?;
         anyhow::ensure!(applied.name_any() == name, "{name} became another object");
     }

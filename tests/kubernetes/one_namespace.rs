@@ -4,8 +4,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use postern_crds::RelayDomain;
+use postern_tests::chart;
 use postern_tests::program::Program;
 use rustix::process::Signal;
 use serde_json::json;
@@ -13,21 +14,28 @@ use serde_json::json;
 use crate::api_server::ApiServer;
 use crate::cluster::eventually;
 use crate::dmz::Dmz;
+use crate::manifests::apply_in;
 use crate::operator::{command_line, get};
 use crate::process::free_port;
 
 const NARROW: &str = "system:serviceaccount:postern-system:narrow";
 
-/// The roles of `operator/rbac`, both bound in this namespace alone.
-async fn admit(dmz: &Dmz) {
-    for (kind, name) in [("ClusterRole", "narrow-cluster"), ("Role", "narrow")] {
-        let binding = json!({
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "postern-operator"},
-            "subjects": [{"kind": "ServiceAccount", "name": "narrow", "namespace": "postern-system"}],
-        });
-        dmz.put::<RoleBinding>(binding).await.unwrap();
-    }
+/// What the operator's chart gives it when it is told which namespaces, and what the relay's chart gives it there.
+async fn admit(dmz: &Dmz) -> Result<()> {
+    let namespace = dmz.namespace.clone();
+    let values = json!({"namespaces": [&namespace], "serviceAccount": {"name": "narrow"}});
+    let render = move || chart::objects("operator", "postern-system", &values);
+    let mut rights = tokio::task::spawn_blocking(render).await??;
+    rights.retain(|object| object["metadata"]["namespace"] == *namespace);
+    apply_in::<Role>(&dmz.client, &namespace, &rights).await?;
+    apply_in::<RoleBinding>(&dmz.client, &namespace, &rights).await?;
+    // The namespace's own Role is there, for another operator: it is bound to this one too.
+    let binding = json!({
+        "metadata": {"name": "narrow"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "postern-operator"},
+        "subjects": [{"kind": "ServiceAccount", "name": "narrow", "namespace": "postern-system"}],
+    });
+    dmz.put::<RoleBinding>(binding).await.map(drop)
 }
 
 #[tokio::test]
@@ -36,7 +44,7 @@ async fn an_operator_of_one_namespace_needs_no_right_beyond_finds_nothing_to_wri
     dmz.quickstart(([10, 20, 0, 11], 25).into()).await?;
     dmz.told::<RelayDomain>("example", "Programmed", "False", "NoRelay").await;
     dmz.settled().await;
-    admit(&dmz).await;
+    admit(&dmz).await?;
 
     let server = ApiServer::shared();
     let http = free_port()?;

@@ -1,13 +1,14 @@
-//! The operator that the tests watch: the real program, one for all of them, with exactly the rights of `operator/rbac`.
+//! The operator that the tests watch: the real program, one for all of them, with exactly the rights that the charts give it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Client;
-use postern_tests::program;
+use postern_tests::{chart, program};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -18,9 +19,10 @@ use crate::process::{Process, free_port};
 /// As the API server knows it: the ServiceAccount that the bindings name.
 pub(crate) const USER: &str = "system:serviceaccount:postern-system:postern-operator";
 
-/// Where the manifests of its rights are.
-pub(crate) fn rbac(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/rbac").join(file)
+/// What a chart renders for a namespace; its rights are among it.
+async fn objects(chart: &'static str, namespace: &str) -> Result<Vec<Value>> {
+    let namespace = namespace.to_owned();
+    tokio::task::spawn_blocking(move || chart::objects(chart, &namespace, &json!({}))).await?
 }
 
 /// Starts it at the first call.
@@ -31,8 +33,9 @@ pub(crate) async fn running(client: &Client) -> Result<&'static Running> {
     if let Some(running) = RUNNING.get() {
         return Ok(running);
     }
-    apply::<ClusterRole>(client, &rbac("cluster.yaml")).await?;
-    apply::<ClusterRoleBinding>(client, &rbac("cluster.yaml")).await?;
+    let rights = objects("operator", "postern-system").await?;
+    apply::<ClusterRole>(client, &rights).await?;
+    apply::<ClusterRoleBinding>(client, &rights).await?;
     let started = tokio::task::spawn_blocking(start).await??;
     Ok(RUNNING.get_or_init(|| started))
 }
@@ -87,7 +90,7 @@ pub(crate) async fn get(http: u16, path: &str) -> Result<String> {
 
 /// Gives it the rights of a DMZ in a namespace.
 pub(crate) async fn admit(client: &Client, namespace: &str) -> Result<()> {
-    let file = rbac("namespace.yaml");
-    apply_in::<Role>(client, namespace, &file).await?;
-    apply_in::<RoleBinding>(client, namespace, &file).await.context("the operator's rights")
+    let rights = objects("relay", namespace).await?;
+    apply_in::<Role>(client, namespace, &rights).await?;
+    apply_in::<RoleBinding>(client, namespace, &rights).await.context("the operator's rights")
 }

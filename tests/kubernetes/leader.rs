@@ -20,14 +20,14 @@ use tokio::sync::RwLock;
 use crate::cluster::eventually;
 use crate::dmz::Dmz;
 use crate::manifests::{apply, apply_in};
-use crate::operator::{get, rbac, with_kubeconfig};
+use crate::operator::{get, objects, with_kubeconfig};
 use crate::process::free_port;
 use crate::proxy::Proxy;
 
 /// With the default flags.
 const FAIL_OVER: Duration = Duration::from_secs(17);
 const HAND_OVER: Duration = Duration::from_secs(3);
-/// The roles of `operator/rbac`.
+/// The roles of the charts.
 const DMZ: &str = "postern-operator";
 const LEASE: &str = "postern-operator-lease";
 
@@ -140,7 +140,7 @@ impl Operator {
     }
 }
 
-/// Binds one of the roles of `operator/rbac` in this namespace.
+/// Binds one of the roles of the charts in this namespace.
 async fn bind(dmz: &Dmz, user: &str, kind: &str, role: &str) -> Result<()> {
     let binding = json!({
         "metadata": {"name": format!("{user}-{role}").to_lowercase() + &kind.to_lowercase()},
@@ -150,12 +150,15 @@ async fn bind(dmz: &Dmz, user: &str, kind: &str, role: &str) -> Result<()> {
     dmz.put::<RoleBinding>(binding).await.map(drop)
 }
 
-/// A DMZ on which no operator looks yet, and the roles of `operator/rbac`.
+/// A DMZ on which no operator looks yet, and the roles of the charts.
 pub(crate) async fn unattended(hint: &str) -> Result<Dmz> {
     let dmz = Dmz::apart(hint).await?;
-    apply::<ClusterRole>(&dmz.client, &rbac("cluster.yaml")).await?;
-    for file in ["namespace.yaml", "lease.yaml"] {
-        apply_in::<Role>(&dmz.client, &dmz.namespace, &rbac(file)).await?;
+    for chart in ["operator", "relay"] {
+        let rights = objects(chart, &dmz.namespace).await?;
+        if chart == "operator" {
+            apply::<ClusterRole>(&dmz.client, &rights).await?;
+        }
+        apply_in::<Role>(&dmz.client, &dmz.namespace, &rights).await?;
     }
     dmz.quickstart(([10, 20, 0, 11], 25).into()).await?;
     Ok(dmz)

@@ -19,8 +19,8 @@ use crate::process::{Process, free_port};
 /// As the API server knows it: the ServiceAccount that the bindings name.
 pub(crate) const USER: &str = "system:serviceaccount:postern-system:postern-operator";
 
-/// What a chart renders for a namespace; its rights are among it.
-async fn objects(chart: &'static str, namespace: &str) -> Result<Vec<Value>> {
+/// What a chart renders for a namespace; the operator's rights are among it.
+pub(crate) async fn objects(chart: &'static str, namespace: &str) -> Result<Vec<Value>> {
     let namespace = namespace.to_owned();
     tokio::task::spawn_blocking(move || chart::objects(chart, &namespace, &json!({}))).await?
 }

@@ -46,6 +46,8 @@ vocabulary! {
         Ready,
         /// Present only when true: a part of the object is not in force.
         PartiallyInvalid,
+        /// FilterPolicy `default`, of the whole DMZ: no relay reaches what no NetworkPolicy opens. Absent while no relay answers.
+        Isolated,
     }
 }
 
@@ -105,6 +107,15 @@ vocabulary! {
         /// Programmed, False: an object of a name that the operator must write exists and is not the operator's.
         NameTaken,
 
+        /// Isolated, True: every relay has tried, and none has reached, what no policy opens.
+        Isolated,
+        /// Isolated, False: a relay reaches what no policy opens: nothing enforces the policies.
+        NotEnforced,
+        /// Isolated, Unknown: a relay has not tried yet, or was not told what to try.
+        NotTried,
+
+        /// Ready, False: `Isolated` is False, although the policies are the operator's.
+        NotIsolated,
         /// Ready, False: `Accepted` is not True. Programmed, False: so there is nothing, or only its last good part, to enforce.
         NotAccepted,
         /// Ready, False: `ResolvedRefs` is not True.

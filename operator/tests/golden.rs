@@ -33,57 +33,40 @@ mod services;
 
 /// The rest that a reconcile knows.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Situation {
     /// Which documents the output shows beside the status: `policies`, `secret`, `settings`. Absent: all.
-    #[serde(default)]
     show: Option<BTreeSet<String>>,
-    #[serde(default)]
     offline: bool,
-    #[serde(default)]
     unreadable: Option<String>,
     /// The golden input whose outcome the relays were told before.
-    #[serde(default)]
     published: Option<String>,
     /// `Kind/name`
-    #[serde(default)]
     foreign: Vec<String>,
-    #[serde(default)]
     names: BTreeMap<String, BTreeSet<IpAddr>>,
-    #[serde(default)]
     mx: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Services by `NAMESPACE/NAME` that cannot be read, and why.
-    #[serde(default)]
     unreadable_services: BTreeMap<String, String>,
-    #[serde(default)]
     cluster_ranges: BTreeSet<IpNet>,
-    #[serde(default)]
     nodes: Option<BTreeSet<IpNet>>,
-    #[serde(default)]
     refused_targets: BTreeSet<IpAddr>,
-    #[serde(default)]
     relays: Vec<Pod>,
 }
 
 /// A relay that enforces what was published, or else these settings, but for what is said here.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Pod {
     name: String,
-    #[serde(default)]
     not_ready: bool,
-    #[serde(default)]
     unreachable: Option<String>,
-    #[serde(default)]
     schema: Option<u32>,
-    #[serde(default)]
     rejected: Option<String>,
-    #[serde(default)]
+    /// Whether it reached what it must not, if it tried.
+    reached: Option<bool>,
     without: BTreeSet<String>,
     /// It enforces this object from an older ConfigMap or Secret.
-    #[serde(default)]
     outdated: BTreeSet<String>,
-    #[serde(default)]
     faults: BTreeMap<String, String>,
 }
 
@@ -219,7 +202,10 @@ fn report(pod: &Pod, snapshot: &Snapshot) -> Relay {
             }
         }
         let schema = pod.schema.unwrap_or(postern_wire::SCHEMA);
-        let said = json!({"version": "0.1.0", "schema": schema, "rejected": pod.rejected, "objects": objects});
+        let isolation = pod.reached.map(|reached| json!({"canary": "10.96.0.1:443", "reached": reached}));
+        let said = json!({
+            "version": "0.1.0", "schema": schema, "rejected": pod.rejected, "objects": objects, "isolation": isolation,
+        });
         Report::Answered(decode::<Status>(&said))
     };
     Relay { pod: pod.name.clone(), report }

@@ -17,13 +17,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
-use postern_wire::status::Object;
+use postern_wire::status::{Object, Queue};
 use postern_wire::{SCHEMA, Status};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
+use crate::canary::Canary;
 use crate::config::{Config, LiveNames};
 use crate::control::Standing;
 use crate::limits::Limits;
@@ -50,6 +51,8 @@ pub struct Admin {
     pub smtp: Arc<OnceLock<SocketAddr>>,
     /// The certificates that clients are shown. Absent: no TLS for clients.
     pub certificates: Option<Certificates>,
+    /// Whether the network isolates us.
+    pub canary: Canary,
     /// Whether we are stopping.
     pub shutdown: Shutdown,
 }
@@ -80,6 +83,9 @@ impl Admin {
             rejected: self.report.rejected().map(|reason| reason.to_string()),
             objects: config.map(|config| self.objects(&config)).unwrap_or_default(),
             names: self.names.load().report().to_vec(),
+            queue: self.spool.get().map(queue),
+            draining: self.shutdown.stage() > Stage::Serving,
+            isolation: self.canary.isolation(),
         }
     }
 
@@ -118,7 +124,7 @@ impl Admin {
         if let Some(spool) = self.spool.get() {
             let (usage, gauges) = (spool.usage(), self.metrics.spool());
             let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-            let age = usage.oldest.map_or(0, |oldest| Timestamp::now().duration_since(oldest).as_secs().max(0));
+            let age = gauge(age(usage.oldest));
             gauges.messages.set(gauge(usage.messages));
             gauges.octets.set(gauge(usage.octets));
             gauges.oldest_seconds.set(age);
@@ -126,6 +132,17 @@ impl Admin {
         }
         self.metrics.encode()
     }
+}
+
+fn queue(spool: &Spool) -> Queue {
+    let usage = spool.usage();
+    Queue { messages: usage.messages, oldest: age(usage.oldest) }
+}
+
+/// In seconds.
+fn age(oldest: Option<Timestamp>) -> u64 {
+    let age = oldest.map_or(0, |oldest| Timestamp::now().duration_since(oldest).as_secs());
+    u64::try_from(age).unwrap_or(0)
 }
 
 /// Serves until the relay ends.

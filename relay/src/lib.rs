@@ -5,7 +5,7 @@
 //! | layer | modules | never |
 //! |---|---|---|
 //! | 4 wiring | `main`, `options`, `run`, `signals`, `admin`, `control` | decide |
-//! | 3 drivers | `server`, `delivery`, `reload`, `names` | know each other: they meet in the spool |
+//! | 3 drivers | `server`, `delivery`, `reload`, `names`, `canary` | know each other: they meet in the spool |
 //! | 2 resources | `config`, `tls`, `client`, `dns`, `spool`, `limits`, `metrics`, `shutdown` | each other's insides |
 //! | 1 pure | `smtp`, `policy`, `schedule`, `route`, `bounce`, `header` | tokio, sockets, files, clocks (`now` is an argument) |
 //! | 0 nouns | `address`, `envelope`, `queue_id` | anything of ours |
@@ -13,6 +13,7 @@
 pub mod address;
 pub mod admin;
 pub mod bounce;
+pub mod canary;
 pub mod client;
 pub mod config;
 pub mod control;

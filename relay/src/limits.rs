@@ -163,11 +163,15 @@ limits! {
         "a name that is a source or a blocked client is looked up again by then, whatever its TTL";
     name_keep: Duration = "name-keep", "POSTERN_NAME_KEEP", "seconds", 24 * 3600, 60, 30 * 24 * 3600,
         "for so long a source that is a name keeps its last addresses while the name servers fail";
+    canary_interval: Duration = "canary-interval", "POSTERN_CANARY_INTERVAL", "seconds", 60, 1, 3600,
+        "after so long what must not be reached is tried again";
+    canary_time: Duration = "canary-time", "POSTERN_CANARY_TIME", "seconds", 5, 1, 60,
+        "what must not be reached, and does not answer by then, was not reached";
     // Stopping
     drain_accept_time: Duration = "drain-accept-time", "POSTERN_DRAIN_ACCEPT_TIME", "seconds", 5, 0, 300,
         "how long new connections are still taken after SIGTERM, while load balancers notice that we are not ready";
     drain_time: Duration = "drain-time", "POSTERN_DRAIN_TIME", "seconds", 20, 1, 3600,
-        "after that, how long transactions and deliveries may take to finish before they are cut off";
+        "after that, how long transactions may take, and what is due is delivered; nothing new in its last quarter";
     // Administration
     http_connections: u64 = "http-connections", "POSTERN_HTTP_CONNECTIONS", "connections", 64, 4, 1024,
         "further clients of the HTTP port wait";

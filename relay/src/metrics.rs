@@ -29,6 +29,7 @@ struct Inner {
     settings: Settings,
     dns: Dns,
     tls: Tls,
+    canary_reached: Gauge,
     registry: Registry,
 }
 
@@ -236,7 +237,14 @@ impl Metrics {
         let settings = Settings::new(registry.sub_registry_with_prefix("settings"));
         let dns = Dns::new(registry.sub_registry_with_prefix("dns"));
         let tls = Tls::new(registry.sub_registry_with_prefix("tls"));
-        Self(Arc::new(Inner { server, delivery, spool, settings, dns, tls, registry }))
+        let canary_reached = Gauge::default();
+        registry.register("canary_reached", "Whether nothing isolates this relay (1)", canary_reached.clone());
+        Self(Arc::new(Inner { server, delivery, spool, settings, dns, tls, canary_reached, registry }))
+    }
+
+    /// Whether what must not be reached was.
+    pub fn canary_reached(&self, reached: bool) {
+        self.0.canary_reached.set(reached.into());
     }
 
     /// SMTP as a server.

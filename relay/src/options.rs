@@ -50,6 +50,9 @@ pub struct Flags {
     #[arg(long, env = "POSTERN_MX_PORT", value_name = "PORT", hide_env = true, default_value_t = 25,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub mx_port: u16,
+    /// What the network must not let this relay reach: it tries now and then, and says so if it does
+    #[arg(long, env = "POSTERN_CANARY", value_name = "ADDR:PORT", hide_env = true)]
+    pub canary: Option<SocketAddr>,
     /// The limits of the process.
     #[command(flatten)]
     pub limits: Limits,
@@ -84,6 +87,8 @@ pub struct Options {
     pub mx_allow: Vec<IpNet>,
     /// The port of every mail exchanger.
     pub mx_port: u16,
+    /// What the network must not let it reach. Absent: nothing is tried.
+    pub canary: Option<SocketAddr>,
     /// The limits of the process.
     pub limits: Limits,
 }
@@ -139,6 +144,7 @@ impl Flags {
             dns,
             mx_allow,
             mx_port,
+            canary,
             limits,
         } = self;
         let is_name = |name: &str| name.parse::<Domain>().is_ok_and(|name| !name.is_literal());
@@ -178,6 +184,7 @@ impl Flags {
             dns,
             mx_allow,
             mx_port,
+            canary,
             limits,
         })
     }

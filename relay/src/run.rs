@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
+use crate::canary::Canary;
 use crate::config::{Directory, Live};
 use crate::control::{self, Socket, SocketError};
 use crate::delivery::{self, Exchangers, View};
@@ -108,6 +109,7 @@ pub async fn run(options: Options, handle: Handle) -> Result<(), Failure> {
             spool: Arc::default(),
             smtp: Arc::default(),
             certificates: None,
+            canary: Canary::default(),
             shutdown: shutdown.clone(),
         },
         handle: handle.clone(),
@@ -140,8 +142,11 @@ async fn steer(trigger: &Trigger, handle: &Handle, limits: &Limits, smtp: &OnceL
         or_end(handle, limits.drain_accept_time).await;
     }
     trigger.advance(Stage::Draining);
-    info!("draining: what was begun may take {:?} more", limits.drain_time);
-    or_end(handle, limits.drain_time).await;
+    info!("draining: what was begun, and what is due, may take {:?} more", limits.drain_time);
+    let settling = limits.drain_time / 4;
+    or_end(handle, limits.drain_time - settling).await;
+    trigger.advance(Stage::Settling);
+    or_end(handle, settling).await;
     trigger.advance(Stage::Ended);
 }
 
@@ -182,8 +187,16 @@ impl Relay {
         let lookup: Arc<dyn Lookup> = Arc::new(Resolver::new(&options.dns, &options.limits, metrics));
         self.follow_names(&mut aside, &live, &lookup).await;
         let listeners = self.listen().await?;
-        let delivery = tokio::spawn(delivery::run(self.delivery(spool.clone(), arrivals, live.clone(), lookup)));
-        let server = tokio::spawn(server::run(listeners, self.server(spool.clone(), live), self.shutdown.clone()));
+        let (canary, metrics) = (self.admin.canary.clone(), self.admin.metrics.clone());
+        aside.spawn(canary.run(self.options.canary, self.options.limits.clone(), metrics, self.shutdown.clone()));
+        let (taking, intake) = oneshot::channel();
+        let delivery = self.delivery(spool.clone(), arrivals, live.clone(), lookup, intake);
+        let delivery = tokio::spawn(delivery::run(delivery));
+        let server = server::run(listeners, self.server(spool.clone(), live), self.shutdown.clone());
+        let server = tokio::spawn(async move {
+            server.await;
+            drop(taking);
+        });
         self.until_drained(server, delivery).await?;
         spool.close().await;
         info!("drained: {} wait in the spool", spool.usage().messages);
@@ -328,7 +341,14 @@ impl Relay {
         }
     }
 
-    fn delivery(&self, spool: Spool, arrivals: Arrivals, live: Live, lookup: Arc<dyn Lookup>) -> delivery::Options {
+    fn delivery(
+        &self,
+        spool: Spool,
+        arrivals: Arrivals,
+        live: Live,
+        lookup: Arc<dyn Lookup>,
+        intake: oneshot::Receiver<()>,
+    ) -> delivery::Options {
         delivery::Options {
             spool,
             arrivals,
@@ -344,6 +364,7 @@ impl Relay {
             metrics: self.admin.metrics.clone(),
             view: Arc::clone(&self.view),
             shutdown: self.shutdown.clone(),
+            intake,
         }
     }
 

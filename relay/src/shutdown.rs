@@ -11,8 +11,10 @@ pub enum Stage {
     Serving,
     /// Not ready any more, but connections are still taken, while load balancers notice.
     Leaving,
-    /// No connection is taken, the idle get 421, transactions finish, nothing more is claimed for delivery.
+    /// No connection is taken, the idle get 421, transactions finish. What is due is still delivered, until nothing is.
     Draining,
+    /// Nothing more is claimed for delivery: what is under way finishes.
+    Settling,
     /// Stop now: what is not settled stays in the spool.
     Ended,
 }

@@ -24,6 +24,8 @@ use postern_tests::settings::relaying;
 use postern_wire::Snapshot;
 use postern_wire::snapshot::{Auth, Handshake, Host, NextHop, SecretFile, Section, Tls, Verification, Way};
 
+use tokio::sync::oneshot;
+
 use crate::authority::Authority;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -214,6 +216,8 @@ impl Plan {
             metrics: metrics.clone(),
             view: Arc::clone(&view),
             shutdown,
+            // Nothing comes in but what the test posts.
+            intake: oneshot::channel().1,
         };
         let task = runtime.spawn(delivery::run(options));
         Post { runtime, spool, config, metrics, view, trigger, task, folder }
@@ -360,9 +364,18 @@ impl Post {
         Plan::new(settings).start_in(folder)
     }
 
-    /// Stops claiming, and waits until delivery has ended.
+    /// Lets it deliver what is due, and waits until it has ended.
     pub(crate) fn drain(self) -> Spool {
-        self.trigger.advance(Stage::Draining);
+        self.end(Stage::Draining)
+    }
+
+    /// Stops claiming, and waits until delivery has ended.
+    pub(crate) fn settle(self) -> Spool {
+        self.end(Stage::Settling)
+    }
+
+    fn end(self, stage: Stage) -> Spool {
+        self.trigger.advance(stage);
         self.runtime.block_on(async { tokio::time::timeout(SOON, self.task).await }).unwrap().unwrap();
         self.spool
     }

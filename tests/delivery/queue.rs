@@ -218,18 +218,47 @@ fn an_attempt_that_panics_returns_its_claim_and_stops_nobody() {
     assert!(id != other && post.spool.queue()[0].id == id);
 }
 
-#[test]
-fn draining_finishes_what_is_under_way_and_claims_nothing_more() {
-    let slow = "S 220 slow.test\nC EHLO\nS 250 slow.test\nC MAIL\nS 250 ok\nC RCPT\nS 250 ok\nC DATA\nS 354 go\nB\nW 1000\nS 250 taken\nC QUIT\nS 221 bye";
-    let hop = Hop::start(&[slow]);
+const SLOW: &str = "S 220 slow.test\nC EHLO\nS 250 slow.test\nC MAIL\nS 250 ok\nC RCPT\nS 250 ok\nC DATA\nS 354 go\nB\nW 1000\nS 250 taken\nC QUIT\nS 221 bye";
+
+/// A message that is being sent to a next hop that takes its time, and one behind it that has not begun.
+fn one_under_way_and_one_behind(hop: &Hop) -> Post {
     let mut plan = Plan::new(Settings::to(&[hop.address]));
     plan.limits.host_connections = 1;
+    plan.limits.connection_messages = 1;
     let post = plan.start();
     post.post_one();
     hop.wait_for("content:", 1);
     post.post_one();
-    let spool = post.drain();
+    post
+}
+
+#[test]
+fn settling_finishes_what_is_under_way_and_claims_nothing_more() {
+    let hop = Hop::start(&[SLOW]);
+    let spool = one_under_way_and_one_behind(&hop).settle();
     assert_eq!(hop.all("QUIT").len(), 1);
     let queue = spool.queue();
     assert_eq!((queue.len(), queue[0].claimed), (1, false), "the second one was not begun");
+}
+
+#[test]
+fn draining_delivers_what_is_due() {
+    let hop = Hop::start(&[SLOW, SLOW]);
+    let spool = one_under_way_and_one_behind(&hop).drain();
+    assert_eq!((hop.all("content:").len(), spool.queue().len()), (2, 0));
+}
+
+#[test]
+fn draining_waits_for_nothing_that_is_due_later() {
+    let mut plan = Plan::new(Settings::to(&[loopback::address()]));
+    (plan.limits.retry_first, plan.limits.retry_max) = (Duration::from_secs(600), Duration::from_secs(600));
+    (plan.limits.host_retry_first, plan.limits.host_retry_max) = (Duration::from_secs(600), Duration::from_secs(600));
+    let post = plan.start();
+    let id = post.post_one();
+    post.wait_for_attempts(id, 1);
+    let behind = post.post_one();
+    let queue = post.drain().queue();
+    let mut left: Vec<_> = queue.iter().map(|message| (message.id, message.claimed)).collect();
+    left.sort();
+    assert_eq!(left, [(id, false), (behind, false)]);
 }

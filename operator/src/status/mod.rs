@@ -12,12 +12,13 @@ use postern_crds::{RelayDomainSpec, RelayHostSpec};
 use postern_wire::snapshot::{Domain, Endpoint, Host, Way};
 
 use crate::inputs::{Inputs, Kind, Meta, Object, ObjectRef, Relay};
-use crate::problem::{Effect, Problem};
+use crate::problem::{DEFAULT_POLICY, Effect, Problem};
 use crate::render::Rendered;
 use crate::resolve::defaults::PORT;
 use crate::resolve::node;
 use programmed::{Enforced, Expected};
 
+mod isolation;
 mod programmed;
 
 /// Characters of a condition's message; the API takes 32,768.
@@ -175,8 +176,13 @@ impl Scene<'_> {
         let partial = mine.partial();
         let mut remarks = remarks();
         remarks.extend(partial.as_ref().map(|_| "a part of it is not in force, see PartiallyInvalid"));
-        let ready = ready(&[&accepted, &resolved, &programmed], &remarks);
-        let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), partial];
+        let is_dmz = kind == Kind::FilterPolicy && meta.name == DEFAULT_POLICY;
+        let isolated = is_dmz.then(|| isolation::isolated(self.inputs, self.relays)).flatten();
+        let open = isolated.as_ref().filter(|isolated| isolated.holds == Some(false));
+        let open = open.filter(|_| isolation::writes_policies(self.inputs));
+        let all: Vec<&Verdict> = [&accepted, &resolved, &programmed].into_iter().chain(open).collect();
+        let ready = ready(&all, &remarks);
+        let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), partial, isolated];
         let stamp = |verdict: Verdict| self.stamp(verdict, meta.generation, conditions);
         (verdicts.into_iter().flatten().map(stamp).collect(), count)
     }
@@ -312,6 +318,7 @@ fn ready(all: &[&Verdict], remarks: &[&str]) -> Verdict {
     let reason = match culprit.of {
         ConditionType::Accepted => Reason::NotAccepted,
         ConditionType::ResolvedRefs => Reason::UnresolvedRefs,
+        ConditionType::Isolated => Reason::NotIsolated,
         _ => Reason::NotProgrammed,
     };
     Verdict { of, holds: culprit.holds, reason, message: culprit.message.clone() }

@@ -27,6 +27,7 @@ async fn serving(change: impl FnOnce(&mut Limits)) -> Serving {
         spool: Arc::default(),
         smtp: Arc::default(),
         certificates: None,
+        canary: Canary::default(),
         shutdown,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -27,6 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::client::Timeouts;
 use crate::config::Directory;
 use crate::dns::Lookup;
@@ -64,13 +66,17 @@ pub struct Options {
     pub metrics: Metrics,
     /// Where a person sees why mail waits.
     pub view: Arc<View>,
-    /// At Draining nothing more is claimed and attempts are finished; at Ended they are cut off.
+    /// From Draining on it ends as soon as nothing is due; at Settling nothing more is claimed and attempts are finished; at
+    /// Ended they are cut off.
     pub shutdown: Shutdown,
+    /// Its sender is gone when nothing more comes in: before that there may yet be something due.
+    pub intake: oneshot::Receiver<()>,
 }
 
 /// Delivers until the shutdown. When it returns, every connection is closed and every claim is settled or returned.
 pub async fn run(options: Options) {
-    let Options { spool, arrivals, directory, lookup, exchangers, limits, hostname, metrics, view, shutdown } = options;
+    let Options { spool, arrivals, directory, lookup, exchangers, limits, hostname, metrics, view, shutdown, intake } =
+        options;
     let retry = Backoff { first: limits.retry_first, max: limits.retry_max };
     let shared = Shared {
         spool,
@@ -87,7 +93,7 @@ pub async fn run(options: Options) {
         view,
         rotation: AtomicUsize::new(0),
     };
-    scheduler::run(Arc::new(shared), arrivals, shutdown).await;
+    scheduler::run(Arc::new(shared), arrivals, shutdown, intake).await;
 }
 
 /// How long a message waits whose attempt panicked: it must not be the only thing that is done.

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::next_hop::{Key, NextHops};
@@ -31,9 +31,9 @@ const LOOKING_MAX: usize = 64;
 /// How often the clock and the settings are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
-pub(super) async fn run(shared: Arc<Shared>, arrivals: Arrivals, shutdown: Shutdown) {
+pub(super) async fn run(shared: Arc<Shared>, arrivals: Arrivals, shutdown: Shutdown, intake: oneshot::Receiver<()>) {
     let guard = AbortOnPanic;
-    Scheduler::new(shared).run(arrivals, shutdown).await;
+    Scheduler::new(shared).run(arrivals, shutdown, intake).await;
     drop(guard);
 }
 
@@ -104,16 +104,23 @@ impl Scheduler {
         }
     }
 
-    async fn run(mut self, mut arrivals: Arrivals, shutdown: Shutdown) {
+    async fn run(mut self, mut arrivals: Arrivals, shutdown: Shutdown, intake: oneshot::Receiver<()>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let draining = shutdown.reached(Stage::Draining);
-        tokio::pin!(draining);
+        let settling = shutdown.reached(Stage::Settling);
+        let last = async {
+            shutdown.reached(Stage::Draining).await;
+            // Its sender sends nothing.
+            intake.await.ok();
+        };
+        tokio::pin!(settling, last);
+        let mut leaving = false;
         loop {
             self.look();
             self.assign();
             tokio::select! {
-                () = &mut draining => break,
+                () = &mut settling => break,
+                () = &mut last, if !leaving => leaving = true,
                 Some(event) = self.heard.recv() => self.handle(event),
                 Some(joined) = self.tasks.join_next_with_id() => self.joined(joined),
                 Some(looked) = self.looking.next() => self.looked(looked),
@@ -121,11 +128,21 @@ impl Scheduler {
                     Some(arrival) => self.arrived(arrival),
                     None => break,
                 },
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick() => {
+                    self.tick();
+                    if leaving && self.is_idle() {
+                        break;
+                    }
+                }
                 () = nap(self.schedule.wake()) => {}
             }
         }
         self.drain(&shutdown).await;
+    }
+
+    /// Whether nothing is due.
+    fn is_idle(&self) -> bool {
+        self.to_route.is_empty() && self.looking.is_empty() && self.tasks.is_empty()
     }
 
     /// Nothing more is given out; what is under way is finished, until it must stop.

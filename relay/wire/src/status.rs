@@ -26,6 +26,35 @@ pub struct Status {
     /// Each name that is a source or a blocked client in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<ResolvedName>,
+    /// What waits in the spool. Absent: the spool is not open yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+    /// Whether it is about to end.
+    #[serde(default)]
+    pub draining: bool,
+    /// Whether its network keeps it from what no policy opens. Absent: it was not told what to try, or is not certain yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+}
+
+/// What waits in a relay's spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Queue {
+    /// Messages of which not every recipient is settled.
+    pub messages: u64,
+    /// Seconds since the oldest of them came; 0 without any.
+    pub oldest: u64,
+}
+
+/// What came of trying to reach what must not be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Isolation {
+    /// The address that was tried.
+    pub canary: String,
+    /// Whether it was reached: then nothing isolates the relay.
+    pub reached: bool,
 }
 
 /// A name that stands for addresses, as one relay knows it now.

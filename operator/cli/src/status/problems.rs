@@ -189,6 +189,9 @@ mod tests {
             rejected: None,
             objects: Vec::new(),
             names: Vec::new(),
+            queue: None,
+            draining: false,
+            isolation: None,
         };
         let (messages, octets, corrupt) = (0, 0, 0);
         let standing = Standing { status, not_ready: None, messages, octets, oldest: None, corrupt, full: false };

@@ -204,7 +204,7 @@ impl Dmz {
         let relays = self.relays.reports(&pods);
 
         let (model, mut problems) = resolve(&inputs);
-        let rendered = render(&model, schema_for(&relays, inputs.published.as_ref()));
+        let rendered = render(&model, schema_for(&relays, inputs.published.as_deref()));
 
         let mut failures = writer.apply(&rendered).await;
         problems.extend(failures.iter().filter_map(problem));

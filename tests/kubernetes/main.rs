@@ -18,6 +18,7 @@ mod events;
 mod harness;
 mod healing;
 mod invalid;
+mod large;
 mod leader;
 mod one_namespace;
 mod outbound;

@@ -25,7 +25,7 @@ use crate::metrics::{Ended, Metrics};
 use crate::names::Names;
 use crate::nodes::Nodes;
 use crate::problem::{Effect, Problem};
-use crate::programmed::{Question, Relays};
+use crate::programmed::Relays;
 use crate::render::{render, schema_for};
 use crate::resolve::resolve;
 use crate::services::Services;
@@ -210,7 +210,7 @@ impl Dmz {
         problems.extend(failures.iter().filter_map(problem));
         problems.extend(late(&failures));
         let asked = self.relays.were_asked(&pods);
-        self.relays.ask(Question { relays: pods, settings: Some(rendered.settings.digest.clone()) });
+        self.relays.ask(pods, &rendered.settings);
         if !asked {
             return Ok(failures);
         }

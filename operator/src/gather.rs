@@ -50,6 +50,7 @@ pub(crate) struct Caches {
     pub(crate) workloads: Cache<StatefulSet>,
     pub(crate) pods: Cache<Pod>,
     published: Mutex<LastRead>,
+    changed: Arc<Notify>,
 }
 
 /// What is published, as it was read last, and the versions of the objects from which it was: reading it costs more than
@@ -91,7 +92,13 @@ impl Caches {
             workloads: watch!(StatefulSet, relays(), slim),
             pods: watch!(Pod, relays(), slim),
             published: Mutex::default(),
+            changed: changed.clone(),
         }
+    }
+
+    /// Has the namespace looked after again, for something was left undone.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
     }
 
     /// What is known of our own kinds: without them there is nothing to say, and nobody to say it to.

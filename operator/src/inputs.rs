@@ -352,6 +352,6 @@ pub enum Report {
     NotReady(Option<u32>),
     /// The pod is ready, and its status port does not answer: one sentence.
     Unreachable(String),
-    /// Its answer.
-    Answered(Status),
+    /// Its answer, with all its objects.
+    Answered(Arc<Status>),
 }

@@ -221,7 +221,7 @@ fn report(pod: &Pod, snapshot: &Snapshot) -> Relay {
         }
         let schema = pod.schema.unwrap_or(postern_wire::SCHEMA);
         let said = json!({"version": "0.1.0", "schema": schema, "rejected": pod.rejected, "objects": objects});
-        Report::Answered(decode::<Status>(&said))
+        Report::Answered(decode::<Status>(&said).into())
     };
     Relay { pod: pod.name.clone(), report }
 }

@@ -7,6 +7,7 @@ mod api_server;
 mod certificates;
 mod cluster;
 mod dmz;
+mod files;
 mod manifests;
 mod operator;
 mod process;

@@ -78,7 +78,7 @@ pub(crate) fn enforcing(file: &SettingsFile) -> Status {
     all.extend(objects("RelayHost", &snapshot.hosts));
     all.extend(objects("FilterPolicy", &snapshot.policies));
     let (version, settings) = ("0.1.0".to_owned(), Some(file.digest.clone()));
-    Status { version, schema: SCHEMA, settings, rejected: None, objects: all, names: Vec::new() }
+    Status { version, schema: SCHEMA, settings, rejected: None, objects: all, faults_only: false, names: Vec::new() }
 }
 
 async fn small_dmz(hint: &str) -> Dmz {

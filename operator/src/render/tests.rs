@@ -264,7 +264,7 @@ fn the_schema_is_the_lowest_that_a_relay_reads() {
     let relay = |schema: u32| {
         let said = json!({"version": "0.1.0", "schema": schema, "objects": []});
         let status = serde_json::from_value(said).expect("a status");
-        Relay { pod: "relay-0".to_owned(), report: Report::Answered(status) }
+        Relay { pod: "relay-0".to_owned(), report: Report::Answered(std::sync::Arc::new(status)) }
     };
     let silent = |report| Relay { pod: "relay-1".to_owned(), report };
     let published =

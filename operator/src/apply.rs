@@ -1,7 +1,8 @@
 //! Writes what was rendered: I/O that decides nothing.
 //!
 //! In this order: the isolation of the relays; without it nothing more. The paths through it. What the settings refer to,
-//! then the settings. Then what is no longer wanted goes, and the relays' kubelets are woken. Each object is compared with
+//! then the settings: of several parts the one that names the others last, and no part goes before that. Then the relays'
+//! kubelets are woken, and what is no longer wanted goes. Each object is compared with
 //! the cache first and sent only when it differs, by server-side apply with the field manager [`FIELD_MANAGER`]. A write
 //! that fails becomes a [`Failure`] and stops only what must not happen without it.
 
@@ -14,7 +15,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, Resource, ResourceExt};
@@ -93,7 +94,7 @@ impl Writer<'_> {
     /// Writes what differs from what is there.
     pub(crate) async fn apply(&self, rendered: &Rendered) -> Vec<Failure> {
         let mut failures = Vec::new();
-        let Rendered { settings, hold: _, network_policies, secret, config_map, problems: _ } = rendered;
+        let Rendered { settings, hold: _, network_policies, secret, config_maps, problems: _ } = rendered;
         let policies = network_policies.as_deref().unwrap_or_default();
         let (isolation, paths): (Vec<_>, Vec<_>) = policies.iter().partition(|policy| is_isolation(policy));
         for policy in isolation {
@@ -111,16 +112,25 @@ impl Writer<'_> {
             failures.push(failure);
             return failures;
         }
-        if let Some(config_map) = config_map {
-            match self.write(&self.caches.config_maps, config_map.clone()).await {
-                Ok(()) => self.wake_relays(&settings.digest, &mut failures).await,
-                Err(failure) => failures.push(failure),
-            }
+        if let Some(config_maps) = config_maps {
+            self.publish(config_maps, &settings.digest, &mut failures).await;
         }
         if network_policies.is_some() {
-            failures.extend(self.sweep(policies).await);
+            failures.extend(self.sweep(&self.caches.network_policies, WrittenKind::NetworkPolicy, policies).await);
         }
         failures
+    }
+
+    /// Writes the settings. None of them is deleted before the one that names the others is written.
+    async fn publish(&self, config_maps: &[ConfigMap], digest: &Digest, failures: &mut Vec<Failure>) {
+        for config_map in config_maps {
+            if let Err(failure) = self.write(&self.caches.config_maps, config_map.clone()).await {
+                failures.push(failure);
+                return;
+            }
+        }
+        self.wake_relays(digest, failures).await;
+        failures.extend(self.sweep(&self.caches.config_maps, WrittenKind::ConfigMap, config_maps).await);
     }
 
     async fn write<K>(&self, cache: &Cache<K>, wanted: K) -> Result<(), Failure>
@@ -169,26 +179,30 @@ impl Writer<'_> {
         default.or_else(|| Some(events::owner_reference(self.namespace, owners.first()?))).unwrap_or_default()
     }
 
-    /// Deletes the policies of ours that are no longer wanted.
-    async fn sweep(&self, wanted: &[NetworkPolicy]) -> Vec<Failure> {
-        let wanted: BTreeSet<&str> = wanted.iter().filter_map(|policy| policy.metadata.name.as_deref()).collect();
-        let api = Api::<NetworkPolicy>::namespaced(self.client.clone(), self.namespace);
+    /// Deletes the objects of ours that are no longer wanted.
+    async fn sweep<K>(&self, cache: &Cache<K>, kind: WrittenKind, wanted: &[K]) -> Vec<Failure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let wanted: BTreeSet<&str> = wanted.iter().filter_map(|object| object.meta().name.as_deref()).collect();
+        let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
         let mut failures = Vec::new();
-        for policy in self.caches.network_policies.all() {
-            let name = policy.name_any();
-            let ours = is_ours(&policy.metadata) && is_reserved(WrittenKind::NetworkPolicy, &name);
-            if !ours || wanted.contains(name.as_str()) || policy.metadata.deletion_timestamp.is_some() {
+        for object in cache.all() {
+            let name = object.name_any();
+            let ours = is_reserved(kind, &name) && is_ours(object.meta());
+            if !ours || wanted.contains(name.as_str()) || object.meta().deletion_timestamp.is_some() {
                 continue;
             }
-            let only_this = Preconditions { uid: policy.uid(), resource_version: None };
+            let only_this = Preconditions { uid: object.uid(), resource_version: None };
             match answered(api.delete(&name, &DeleteParams::default().preconditions(only_this))).await {
                 Ok(_) => {
-                    info!(namespace = self.namespace, object = format!("NetworkPolicy/{name}"), "deleted");
-                    self.metrics.wrote("NetworkPolicy", "delete");
-                    self.caches.network_policies.forget(&name);
+                    info!(namespace = self.namespace, object = format!("{kind}/{name}"), "deleted");
+                    self.metrics.wrote(&kind.to_string(), "delete");
+                    cache.forget(&name);
                 }
-                Err(kube::Error::Api(status)) if status.code == 404 => self.caches.network_policies.forget(&name),
-                Err(error) => failures.push(self.failed(format!("NetworkPolicy {name}"), Loss::OfDmz, error)),
+                Err(kube::Error::Api(status)) if status.code == 404 => cache.forget(&name),
+                Err(error) => failures.push(self.failed(format!("{kind} {name}"), Loss::OfDmz, error)),
             }
         }
         failures

@@ -202,9 +202,11 @@ impl<K> Cache<K> {
 }
 
 impl<K: Resource> State<K> {
-    /// Puts in an object, unless a newer one is there: a watch may still be telling what was before our own write.
+    /// Puts in an object, unless this or a newer one is there: a watch tells our own writes too, and may still be telling
+    /// what was before them.
     fn put(&mut self, object: K) -> bool {
-        if self.knows_newer_than(&object) {
+        let (known, version) = self.versions(&object);
+        if known > version || known.is_some() && known == version {
             return false;
         }
         self.objects.insert(object.name_any(), Arc::new(object));
@@ -212,13 +214,15 @@ impl<K: Resource> State<K> {
     }
 
     fn remove(&mut self, object: &K) -> bool {
-        !self.knows_newer_than(object) && self.objects.remove(&object.name_any()).is_some()
+        let (known, version) = self.versions(object);
+        known <= version && self.objects.remove(&object.name_any()).is_some()
     }
 
-    fn knows_newer_than(&self, object: &K) -> bool {
+    /// The version that is known under this object's name, and its own.
+    fn versions(&self, object: &K) -> (Option<u64>, Option<u64>) {
         let version = |object: &K| object.resource_version().and_then(|version| version.parse::<u64>().ok());
         let known = self.objects.get(&object.name_any()).and_then(|known| version(known));
-        known > version(object)
+        (known, version(object))
     }
 }
 

@@ -20,14 +20,14 @@ use crate::Settings;
 use crate::apply::{Applied, Failure, Loss, Writer};
 use crate::discover;
 use crate::events::Events;
+use crate::fit::fit;
 use crate::gather::{Caches, gather};
 use crate::metrics::{Ended, Metrics};
 use crate::names::Names;
 use crate::nodes::Nodes;
 use crate::problem::{Effect, Problem};
-use crate::programmed::{Question, Relays};
-use crate::render::{render, schema_for};
-use crate::resolve::resolve;
+use crate::programmed::Relays;
+use crate::render::{Room, schema_for};
 use crate::services::Services;
 use crate::status::status;
 
@@ -203,14 +203,14 @@ impl Dmz {
         let pods = self.caches.relay_pods();
         let relays = self.relays.reports(&pods);
 
-        let (model, mut problems) = resolve(&inputs);
-        let rendered = render(&model, schema_for(&relays, inputs.published.as_ref()));
+        let schema = schema_for(&relays, inputs.published.as_deref());
+        let (mut problems, rendered) = fit(&inputs, schema, &Room::default());
 
         let mut failures = writer.apply(&rendered).await;
         problems.extend(failures.iter().filter_map(problem));
         problems.extend(late(&failures));
         let asked = self.relays.were_asked(&pods);
-        self.relays.ask(Question { relays: pods, settings: Some(rendered.settings.digest.clone()) });
+        self.relays.ask(pods, &rendered.settings);
         if !asked {
             return Ok(failures);
         }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -15,7 +15,7 @@ use kube::core::object::HasSpec;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
-use postern_wire::{SETTINGS_FILE, SettingsFile};
+use postern_wire::{PLAIN_BYTES_MAX, SETTINGS_FILE, SHARDS_MAX, SettingsFile, shard_file};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -27,7 +27,7 @@ use crate::inputs::{self, Anchor, Inputs, Meta, Object, Place, Published, Secret
 use crate::names::{Names, Resolved};
 use crate::nodes::Nodes;
 use crate::programmed;
-use crate::render::{MANAGED_BY, SECRETS, SETTINGS, is_reserved};
+use crate::render::{MANAGED_BY, SECRETS, config_map_of, is_reserved};
 use crate::services::Services;
 use crate::{RELAY_SELECTOR, Settings};
 
@@ -49,6 +49,16 @@ pub(crate) struct Caches {
     pub(crate) network_policies: Cache<NetworkPolicy>,
     pub(crate) workloads: Cache<StatefulSet>,
     pub(crate) pods: Cache<Pod>,
+    published: Mutex<LastRead>,
+    changed: Arc<Notify>,
+}
+
+/// What is published, as it was read last, and the versions of the objects from which it was: reading it costs more than
+/// all the rest.
+#[derive(Default)]
+struct LastRead {
+    versions: Vec<Option<String>>,
+    published: Option<Arc<Published>>,
 }
 
 impl Caches {
@@ -81,7 +91,14 @@ impl Caches {
             network_policies: watch!(NetworkPolicy, all(), |_| ()),
             workloads: watch!(StatefulSet, relays(), slim),
             pods: watch!(Pod, relays(), slim),
+            published: Mutex::default(),
+            changed: changed.clone(),
         }
+    }
+
+    /// Has the namespace looked after again, for something was left undone.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
     }
 
     /// What is known of our own kinds: without them there is nothing to say, and nobody to say it to.
@@ -235,12 +252,30 @@ fn secret_data(secret: &Secret) -> BTreeMap<String, SecretBytes> {
     data.map(|(key, value)| (key.clone(), SecretBytes(value.0.clone()))).collect()
 }
 
-fn published(caches: &Caches) -> Option<Published> {
-    let map = caches.config_maps.get(SETTINGS).filter(|map| is_ours(&map.metadata))?;
-    let file = SettingsFile::from_json(map.data.as_ref()?.get(SETTINGS_FILE)?.as_bytes()).ok()?;
+fn published(caches: &Caches) -> Option<Arc<Published>> {
+    let map_of = |file: &str| caches.config_maps.get(&config_map_of(file)).filter(|map| is_ours(&map.metadata));
     let secret = caches.secrets.get(SECRETS).filter(|secret| is_ours(&secret.metadata));
-    let secrets = secret.map(|secret| secret_data(&secret)).unwrap_or_default();
-    Some(Published { snapshot: file.snapshot, secrets })
+    let files = std::iter::once(SETTINGS_FILE.to_owned()).chain((1..=SHARDS_MAX).map(shard_file));
+    let versions = files.map(|file| map_of(&file)?.resource_version());
+    let versions: Vec<_> = versions.chain([secret.as_ref().and_then(|secret| secret.resource_version())]).collect();
+    // Nothing that runs under the lock leaves it half changed.
+    let mut last = caches.published.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.versions != versions {
+        let content = |file: &str| Ok(map_of(file).and_then(|map| content(&map, file)));
+        let file = SettingsFile::read(content, PLAIN_BYTES_MAX).ok();
+        let secrets = || secret.map(|secret| secret_data(&secret)).unwrap_or_default();
+        let published = file.map(|file| Arc::new(Published { snapshot: file.snapshot, secrets: secrets() }));
+        *last = LastRead { versions, published };
+    }
+    last.published.clone()
+}
+
+/// A file of the settings; `settings.json` alone is text.
+fn content(map: &ConfigMap, file: &str) -> Option<Vec<u8>> {
+    match file {
+        SETTINGS_FILE => Some(map.data.as_ref()?.get(SETTINGS_FILE)?.clone().into_bytes()),
+        _ => Some(map.binary_data.as_ref()?.get(file)?.0.clone()),
+    }
 }
 
 fn foreign(caches: &Caches) -> BTreeSet<Written> {

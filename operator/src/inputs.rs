@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -54,7 +55,7 @@ pub struct Inputs {
     /// The relay workload. In a cluster nothing but status is written without it.
     pub anchor: Option<Anchor>,
     /// What the relays were last told. `None`: nothing yet, or it cannot be read.
-    pub published: Option<Published>,
+    pub published: Option<Arc<Published>>,
     /// Objects that exist under a name that the operator writes ([`crate::render::is_reserved`]) without its label.
     pub foreign: BTreeSet<Written>,
     /// The addresses of the DNS names that [`Inputs::names_to_resolve`] gives: every answer that is still to be believed.
@@ -295,10 +296,10 @@ pub struct Anchor {
     pub paused: bool,
 }
 
-/// The ConfigMap and the Secret that the relays read now, as they are and whoever edited them.
+/// The ConfigMaps and the Secret that the relays read now, as they are and whoever edited them.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// From [`postern_wire::SettingsFile::from_json`].
+    /// From [`postern_wire::SettingsFile::read`].
     pub snapshot: Snapshot,
     /// The data of the Secret, by file name.
     pub secrets: BTreeMap<String, SecretBytes>,
@@ -351,6 +352,6 @@ pub enum Report {
     NotReady(Option<u32>),
     /// The pod is ready, and its status port does not answer: one sentence.
     Unreachable(String),
-    /// Its answer.
-    Answered(Status),
+    /// Its answer, with all its objects.
+    Answered(Arc<Status>),
 }

@@ -1,8 +1,9 @@
 //! The operator of Postern: custom resources in; settings, secrets, NetworkPolicies and status out.
 //!
-//! One reconcile is one namespace. [`inputs`] is all that it knows; [`resolve`], [`render`] and [`status`] are total functions
-//! of it, without a client, a clock or an environment, so that the cli gives the same answers from files.
+//! One reconcile is one namespace. [`inputs`] is all that it knows; [`resolve`], [`render`], [`fit`] and [`status`] are total
+//! functions of it, without a client, a clock or an environment, so that the cli gives the same answers from files.
 
+pub mod fit;
 pub mod history;
 pub mod inputs;
 pub mod limits;

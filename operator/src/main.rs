@@ -15,6 +15,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Makes settings, secrets and NetworkPolicies of the RelayDomains, RelayHosts and FilterPolicies of each namespace, and
 /// tells each of them what came of it.
 #[derive(Debug, Parser)]

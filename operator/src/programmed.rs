@@ -1,9 +1,10 @@
 //! Asks the relays of one namespace what they enforce.
 //!
-//! Quickly while one of them does not enforce the settings that were written last, slowly afterwards. Time and size of an
-//! answer are bounded: a relay pod is the most exposed one of all, and must not be able to hold up the operator.
+//! Quickly while one of them does not enforce the settings that were written last, slowly afterwards. A relay that enforces
+//! them tells only what of them it does not: of thousands of objects that is next to nothing. All its objects are asked for
+//! only while it enforces other settings, and once for each. Time and size of an answer are bounded: a relay pod is the most exposed one of all, and must not be able to hold up the operator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +14,14 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use postern_wire::{Digest, Status};
+use postern_wire::status::{FAULTS_ONLY, Object};
+use postern_wire::{Digest, Section, SettingsFile, Status};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use crate::inputs::{Relay, Report};
+use crate::inputs::{Kind, Relay, Report};
 
 /// For one relay: connecting, asking and reading.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -35,8 +37,32 @@ const AGAIN_LAGGING: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) relays: Vec<Pod>,
-    /// The digest of the settings that were written last.
-    pub(crate) settings: Option<Digest>,
+    /// The settings that were written last.
+    pub(crate) settings: Option<Arc<Settings>>,
+}
+
+/// Settings as a relay tells them that enforces them whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    digest: Digest,
+    objects: Vec<Object>,
+}
+
+impl From<&SettingsFile> for Settings {
+    fn from(file: &SettingsFile) -> Self {
+        let snapshot = &file.snapshot;
+        let mut objects: Vec<Object> =
+            snapshot.domains.iter().map(|section| object(Kind::RelayDomain, section)).collect();
+        objects.extend(snapshot.hosts.iter().map(|section| object(Kind::RelayHost, section)));
+        objects.extend(snapshot.policies.iter().map(|section| object(Kind::FilterPolicy, section)));
+        Self { digest: file.digest.clone(), objects }
+    }
+}
+
+fn object<T>(kind: Kind, section: &Section<T>) -> Object {
+    let Section { name, uid, generation, digest, spec: _ } = section;
+    let (kind, name, uid) = (kind.as_str().to_owned(), name.clone(), uid.clone());
+    Object { kind, name, uid, generation: *generation, digest: digest.clone(), fault: None }
 }
 
 /// A relay pod.
@@ -64,11 +90,13 @@ impl Relays {
         Self { question, answers }
     }
 
-    /// Asks this from now on.
-    pub(crate) fn ask(&self, question: Question) {
+    /// Asks these relays about these settings from now on.
+    pub(crate) fn ask(&self, relays: Vec<Pod>, settings: &SettingsFile) {
         self.question.send_if_modified(|asked| {
-            let differs = *asked != question;
-            *asked = question;
+            let known = asked.settings.take().filter(|known| known.digest == settings.digest);
+            let differs = known.is_none() || asked.relays != relays;
+            let settings = known.unwrap_or_else(|| Arc::new(settings.into()));
+            *asked = Question { relays, settings: Some(settings) };
             differs
         });
     }
@@ -100,11 +128,22 @@ async fn keep_asking(
     changed: Arc<Notify>,
 ) {
     let mut rounds = 0;
+    let mut heard: BTreeMap<String, Heard> = BTreeMap::new();
     loop {
         let question = questions.borrow_and_update().clone();
-        let asked = question.relays.iter().map(|pod| async move { (pod.name.clone(), report(pod).await) });
-        let answers: BTreeMap<String, Report> = join_all(asked).await.into_iter().collect();
-        let lagging = answers.values().any(|report| lags(report, question.settings.as_ref()));
+        let settings = question.settings.as_deref();
+        let asked = question.relays.iter().map(async |pod| {
+            let (report, heard) = report(pod, settings, heard.get(&pod.name)).await;
+            (pod.name.clone(), report, heard)
+        });
+        let (mut answers, mut latest) = (BTreeMap::new(), BTreeMap::new());
+        for (pod, report, heard) in join_all(asked).await {
+            latest.extend(heard.map(|heard| (pod.clone(), heard)));
+            answers.insert(pod, report);
+        }
+        heard = latest;
+        let digest = settings.map(|settings| &settings.digest);
+        let lagging = answers.values().any(|report| lags(report, digest));
         if answered.send_if_modified(|known| {
             let differs = !same(known, &answers);
             *known = answers;
@@ -140,55 +179,97 @@ fn same(known: &BTreeMap<String, Report>, answers: &BTreeMap<String, Report>) ->
     let equal = |one: &Report, other: &Report| match (one, other) {
         (Report::NotReady(one), Report::NotReady(other)) => one == other,
         (Report::Unreachable(one), Report::Unreachable(other)) => one == other,
-        // What waits changes all the time, and no condition with it.
-        (Report::Answered(one), Report::Answered(other)) => {
-            let Status { version, schema, settings, rejected, objects, names, queue: _, draining, isolation } = one;
-            *version == other.version
-                && *schema == other.schema
-                && *settings == other.settings
-                && *rejected == other.rejected
-                && *objects == other.objects
-                && *names == other.names
-                && *draining == other.draining
-                && *isolation == other.isolation
-        }
+        (Report::Answered(one), Report::Answered(other)) => Arc::ptr_eq(one, other) || is_same(one, other),
         _ => false,
     };
     known.len() == answers.len() && known.iter().zip(answers).all(|((a, one), (b, other))| a == b && equal(one, other))
+}
+
+/// What waits changes all the time, and no condition with it.
+fn is_same(one: &Status, other: &Status) -> bool {
+    let Status { version, schema, settings, rejected, objects, faults_only, names, queue: _, draining, isolation } = one;
+    *version == other.version
+        && *schema == other.schema
+        && *settings == other.settings
+        && *rejected == other.rejected
+        && *objects == other.objects
+        && *faults_only == other.faults_only
+        && *names == other.names
+        && *draining == other.draining
+        && *isolation == other.isolation
 }
 
 fn unreachable(sentence: impl Into<String>) -> Report {
     Report::Unreachable(sentence.into())
 }
 
-async fn report(pod: &Pod) -> Report {
-    match (answer(&pod.status).await, pod.ready) {
+/// What a relay said last, in short and in full: while the one stays the other does.
+struct Heard {
+    short: Status,
+    full: Arc<Status>,
+}
+
+async fn report(pod: &Pod, settings: Option<&Settings>, before: Option<&Heard>) -> (Report, Option<Heard>) {
+    let (answer, heard) = answer(&pod.status, settings, before).await;
+    let report = match (answer, pod.ready) {
         (answer, true) => answer,
         (Report::Answered(status), false) => Report::NotReady(Some(status.schema)),
         (_, false) => Report::NotReady(None),
-    }
+    };
+    (report, heard)
 }
 
-async fn answer(target: &Result<SocketAddr, String>) -> Report {
+async fn answer(
+    target: &Result<SocketAddr, String>,
+    settings: Option<&Settings>,
+    before: Option<&Heard>,
+) -> (Report, Option<Heard>) {
     let address = match target {
         Ok(address) => *address,
-        Err(sentence) => return unreachable(sentence),
+        Err(sentence) => return (unreachable(sentence), None),
     };
-    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address)).await;
-    match answer {
-        Ok(Ok(status)) => Report::Answered(status),
+    let answer = tokio::time::timeout(ANSWER_WITHIN, hear(address, settings, before)).await;
+    let report = match answer {
+        Ok(Ok(heard)) => return (Report::Answered(heard.full.clone()), Some(heard)),
         Ok(Err(error)) => {
             debug!(%address, %error, "relay cannot be asked");
             unreachable(format!("http://{address}/status: {error}"))
         }
         Err(_) => unreachable(format!("http://{address}/status: no answer within {} s", ANSWER_WITHIN.as_secs())),
-    }
+    };
+    (report, None)
 }
 
-async fn ask(address: SocketAddr) -> Result<Status, Box<dyn std::error::Error + Send + Sync>> {
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Asks in short, and in full only when that leaves something open.
+async fn hear(address: SocketAddr, settings: Option<&Settings>, before: Option<&Heard>) -> Result<Heard, Error> {
+    let short = ask(address, &format!("/status?{FAULTS_ONLY}")).await?;
+    let known = before.filter(|before| before.short == short).map(|before| before.full.clone());
+    let full = match (known, settings) {
+        (Some(full), _) => full,
+        // An older relay, which knows no short answer.
+        (None, _) if !short.faults_only => Arc::new(short.clone()),
+        (None, Some(settings)) if short.settings.as_ref() == Some(&settings.digest) => {
+            Arc::new(whole(&short, settings))
+        }
+        (None, _) => Arc::new(ask(address, "/status").await?),
+    };
+    Ok(Heard { short, full })
+}
+
+/// What the relay would say in full: these settings, but for the faults.
+fn whole(short: &Status, settings: &Settings) -> Status {
+    let faulty: HashMap<_, _> = short.objects.iter().map(|object| ((&object.kind, &object.name), object)).collect();
+    let objects = settings.objects.iter();
+    let objects = objects.map(|object| (*faulty.get(&(&object.kind, &object.name)).unwrap_or(&object)).clone());
+    Status { objects: objects.collect(), faults_only: false, ..short.clone() }
+}
+
+async fn ask(address: SocketAddr, path: &str) -> Result<Status, Error> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = http::Request::get("/status").header(http::header::HOST, address.to_string());
+    let request = http::Request::get(path).header(http::header::HOST, address.to_string());
     let request = request.body(Empty::<Bytes>::new())?;
     let answer = async move {
         let response = sender.send_request(request).await?;
@@ -205,3 +286,6 @@ async fn ask(address: SocketAddr) -> Result<Status, Box<dyn std::error::Error + 
         Err(error) = connection => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

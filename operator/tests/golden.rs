@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -105,7 +106,7 @@ fn load(name: &str) -> Case {
             other => panic!("{name}: a document of kind {other:?}"),
         }
     }
-    inputs.published = situation.published.as_deref().map(published);
+    inputs.published = situation.published.as_deref().map(published).map(Arc::new);
     inputs.place = if situation.offline { Place::Offline } else { Place::Cluster };
     inputs.unreadable = situation.unreadable;
     let names = situation.names.into_iter().map(|(name, addresses)| (HostName::A(name), addresses));
@@ -206,7 +207,7 @@ fn report(pod: &Pod, snapshot: &Snapshot) -> Relay {
         let said = json!({
             "version": "0.1.0", "schema": schema, "rejected": pod.rejected, "objects": objects, "isolation": isolation,
         });
-        Report::Answered(decode::<Status>(&said))
+        Report::Answered(decode::<Status>(&said).into())
     };
     Relay { pod: pod.name.clone(), report }
 }
@@ -216,14 +217,14 @@ fn outcome(case: &Case, now: &str) -> (Vec<Problem>, Rendered, Vec<ObjectStatus>
     let Case { inputs, pods, .. } = case;
     let (model, problems) = resolve(inputs);
     let rendered = render(&model, postern_wire::SCHEMA);
-    let enforced = match (&rendered.config_map, &inputs.published) {
+    let enforced = match (&rendered.config_maps, &inputs.published) {
         (None, Some(published)) => &published.snapshot,
         _ => &rendered.settings.snapshot,
     };
     let relays: Vec<_> = pods.iter().map(|pod| report(pod, enforced)).collect();
     // Relays that were told less enforce what they were told.
-    let rendered = render(&model, schema_for(&relays, inputs.published.as_ref()));
-    let enforced = match (&rendered.config_map, &inputs.published) {
+    let rendered = render(&model, schema_for(&relays, inputs.published.as_deref()));
+    let enforced = match (&rendered.config_maps, &inputs.published) {
         (None, Some(published)) => &published.snapshot,
         _ => &rendered.settings.snapshot,
     };
@@ -243,9 +244,9 @@ fn shown(case: &Case) -> String {
     }
     let policies = rendered.network_policies.iter().flatten().map(|policy| ("policies", json!(policy)));
     let secret = rendered.secret.iter().map(|secret| ("secret", shown_secret(secret)));
-    let config_map =
-        rendered.config_map.iter().map(|map| ("settings", shown_settings(map, &rendered.settings.snapshot)));
-    let written: Vec<_> = policies.chain(secret).chain(config_map).collect();
+    let config_maps = rendered.config_maps.iter().flatten();
+    let config_maps = config_maps.map(|map| ("settings", shown_settings(map, &rendered.settings.snapshot)));
+    let written: Vec<_> = policies.chain(secret).chain(config_maps).collect();
     let names = written.iter().map(|(_, object)| format!("{} {}", text(&object["kind"]), name_of(object)));
     documents.push(json!({"written": names.collect::<Vec<_>>()}));
     let show = |part: &str| case.show.as_ref().is_none_or(|show| show.contains(part));
@@ -273,7 +274,13 @@ fn shown_settings(config_map: &core::ConfigMap, snapshot: &Snapshot) -> Value {
         }
     }
     let mut shown = json!(config_map);
-    shown["data"]["settings.json"] = settings;
+    match shown["data"].get_mut("settings.json") {
+        Some(text) => *text = settings,
+        None => {
+            shown["binaryData"] =
+                json!(config_map.binary_data.iter().flatten().map(|(file, _)| file).collect::<Vec<_>>())
+        }
+    }
     shown
 }
 

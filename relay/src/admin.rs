@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
-use postern_wire::status::{Object, Queue};
+use postern_wire::status::{FAULTS_ONLY, Object, Queue};
 use postern_wire::{SCHEMA, Status};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -73,15 +73,16 @@ impl Admin {
         self.smtp.get().is_none().then(|| "SMTP is about to listen".to_owned())
     }
 
-    /// What is in force, for `Programmed`.
-    pub fn status(&self) -> Status {
+    /// What is in force, for `Programmed`; `faults_only`: only the objects of which not all is.
+    pub fn status(&self, faults_only: bool) -> Status {
         let config = self.report.config();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             schema: SCHEMA,
             settings: config.as_ref().map(|config| config.digest.clone()),
             rejected: self.report.rejected().map(|reason| reason.to_string()),
-            objects: config.map(|config| self.objects(&config)).unwrap_or_default(),
+            objects: config.map(|config| self.objects(&config, faults_only)).unwrap_or_default(),
+            faults_only,
             names: self.names.load().report().to_vec(),
             queue: self.spool.get().map(queue),
             draining: self.shutdown.stage() > Stage::Serving,
@@ -105,18 +106,20 @@ impl Admin {
     }
 
     /// What of each object is in force. A domain that requires TLS can get no mail while there is no certificate.
-    fn objects(&self, config: &Config) -> Vec<Object> {
-        let mut objects = config.objects().to_vec();
-        if self.certificates.as_ref().is_none_or(Certificates::is_empty) {
-            let required: HashSet<&str> = config.rules.tls_required().collect();
-            let closed = |object: &&mut Object| object.kind == "RelayDomain" && required.contains(object.name.as_str());
-            for object in objects.iter_mut().filter(closed) {
+    fn objects(&self, config: &Config, faults_only: bool) -> Vec<Object> {
+        let bare = self.certificates.as_ref().is_none_or(Certificates::is_empty);
+        let required: HashSet<&str> = if bare { config.rules.tls_required().collect() } else { HashSet::new() };
+        let is_closed = |object: &Object| object.kind == "RelayDomain" && required.contains(object.name.as_str());
+        let told = config.objects().iter().filter(|object| !faults_only || object.fault.is_some() || is_closed(object));
+        let told = told.cloned().map(|mut object| {
+            if is_closed(&object) {
                 let fault =
                     "inboundTLS is Required, and this relay has no certificate (--tls): its mail is answered 451";
                 object.fault.get_or_insert_with(|| fault.to_owned());
             }
-        }
-        objects
+            object
+        });
+        told.collect()
     }
 
     /// All metrics, those of the spool as they are now.
@@ -185,8 +188,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
-async fn status(State(admin): State<Admin>) -> Response {
-    axum::Json(admin.status()).into_response()
+async fn status(State(admin): State<Admin>, asked: Uri) -> Response {
+    axum::Json(admin.status(asked.query() == Some(FAULTS_ONLY))).into_response()
 }
 
 /// A listener whose connections are few, and live for a limited time: a client that reads or writes slowly holds its place

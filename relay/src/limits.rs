@@ -183,8 +183,8 @@ limits! {
         "a longer request on the control socket is refused";
     control_time: Duration = "control-time", "POSTERN_CONTROL_TIME", "seconds", 60, 1, 3600,
         "a client of the control socket that sends or reads nothing for so long is closed";
-    settings_size: u64 = "settings-size", "POSTERN_SETTINGS_SIZE", "octets", 64 << 20, 1 << 20, 1 << 30,
-        "a larger settings.json is refused, and the settings in force stay";
+    settings_size: u64 = "settings-size", "POSTERN_SETTINGS_SIZE", "octets", postern_wire::PLAIN_BYTES_MAX, 1 << 20, 1 << 30,
+        "larger settings, before they were compressed, are refused, and those in force stay";
     secret_size: u64 = "secret-size", "POSTERN_SECRET_SIZE", "octets", 1 << 20, 1 << 10, 16 << 20,
         "a larger file under secrets/ or of a certificate is refused, and what is in force stays";
     certificates: u64 = "certificates", "POSTERN_CERTIFICATES", "certificates", 100, 1, 10_000,

@@ -1,4 +1,5 @@
-//! Keeps the settings in force those of a folder: `settings.json` and `secrets/`, as one mounted volume.
+//! Keeps the settings in force those of a folder: `settings.json`, or its compressed forms, and `secrets/`, as one mounted
+//! volume.
 //!
 //! A Kubernetes volume is swapped whole through its link `..data`; a folder written by hand is known by the times of its
 //! files. Either is looked at every 250 ms, and at once when told to (SIGHUP). New settings are read, checked, compiled and
@@ -30,7 +31,7 @@ use folder::{Folder, Found};
 pub struct Options {
     /// The folder.
     pub directory: PathBuf,
-    /// Octets of `settings.json`.
+    /// Octets of `settings.json`, or of what its compressed forms hold.
     pub settings_size_max: u64,
     /// Octets of one file under `secrets/`.
     pub secret_size_max: u64,

@@ -84,6 +84,7 @@ pub(crate) fn enforcing(file: &SettingsFile) -> Status {
         settings,
         rejected: None,
         objects: all,
+        faults_only: false,
         names: Vec::new(),
         queue: None,
         draining: false,

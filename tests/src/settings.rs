@@ -52,10 +52,20 @@ impl Volume {
     /// # Errors
     /// When the files cannot be written.
     pub fn publish_text(&self, settings: &str, secrets: &[(&str, &[u8])]) -> Result<()> {
+        self.publish_files(&[(SETTINGS_FILE, settings.as_bytes())], secrets)
+    }
+
+    /// The same with any files of settings.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn publish_files(&self, settings: &[(&str, &[u8])], secrets: &[(&str, &[u8])]) -> Result<()> {
         let version = format!("..version_{}", self.versions.fetch_add(1, Ordering::Relaxed));
         let folder = self.folder.join(&version);
         fs::create_dir_all(folder.join("secrets"))?;
-        fs::write(folder.join(SETTINGS_FILE), settings)?;
+        for (name, content) in settings {
+            fs::write(folder.join(name), content)?;
+        }
         for (name, content) in secrets {
             fs::write(folder.join("secrets").join(name), content)?;
         }

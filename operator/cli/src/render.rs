@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args as ClapArgs, ValueEnum};
-use postern_operator::render::render;
+use postern_operator::render::{files, render};
 use postern_operator::resolve::Model;
 use serde::Serialize;
 use serde_json::Value;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let rendered = render(&model, postern_wire::SCHEMA);
     if let Some(folder) = &args.to {
         let settings = &rendered.settings;
-        volume::publish(folder, &settings.to_json(), &secrets(&model))?;
+        volume::publish(folder, &files(settings), &secrets(&model))?;
         println!("settings {} are in {}", settings.digest.short(), folder.display());
         return Ok(ExitCode::SUCCESS);
     }
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(secret) = &rendered.secret {
         print(args.output, secret)?;
     }
-    if let Some(config_map) = &rendered.config_map {
+    for config_map in rendered.config_maps.iter().flatten() {
         print(args.output, config_map)?;
     }
     Ok(if rendered.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! DIR/..data -> ..3f2a91ab…      the link that is swapped
-//! DIR/..3f2a91ab…/settings.json
+//! DIR/..3f2a91ab…/settings.json      or settings.json.zst, settings-1.json.zst, … when they are large
 //! DIR/..3f2a91ab…/secrets/NAME
 //! DIR/settings.json -> ..data/settings.json
 //! DIR/secrets -> ..data/secrets
@@ -17,7 +17,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use anyhow::Context as _;
-use postern_wire::SETTINGS_FILE;
+use postern_wire::settings::{File, Files};
+use postern_wire::{PACKED_FILE, SETTINGS_FILE, SHARDS_MAX, shard_file};
 use sha2::{Digest as _, Sha256};
 
 const DATA: &str = "..data";
@@ -27,7 +28,7 @@ const SECRETS: &str = "secrets";
 ///
 /// # Errors
 /// The file or folder that could not be written; the current generation stays then.
-pub(crate) fn publish(directory: &Path, settings: &str, secrets: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<()> {
+pub(crate) fn publish(directory: &Path, settings: &Files, secrets: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<()> {
     let generation = generation(settings, secrets);
     fs::create_dir_all(directory).with_context(|| format!("cannot make the folder {}", directory.display()))?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
@@ -39,15 +40,38 @@ pub(crate) fn publish(directory: &Path, settings: &str, secrets: &BTreeMap<Strin
     let folder = directory.join(&generation);
     write_files(&folder, settings, secrets)?;
     swap(directory, DATA, &generation)?;
-    swap(directory, SETTINGS_FILE, &format!("{DATA}/{SETTINGS_FILE}"))?;
+    link(directory, settings)?;
     swap(directory, SECRETS, &format!("{DATA}/{SECRETS}"))?;
     forget(directory, &generation)
 }
 
+/// Each file of the settings under its name, and none that is not there any more.
+fn link(directory: &Path, settings: &Files) -> anyhow::Result<()> {
+    let shards = (1..=SHARDS_MAX).map(shard_file);
+    for name in [SETTINGS_FILE, PACKED_FILE].map(str::to_owned).into_iter().chain(shards) {
+        if all(settings).any(|file| file.name == name) {
+            swap(directory, &name, &format!("{DATA}/{name}"))?;
+            continue;
+        }
+        match fs::remove_file(directory.join(&name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", directory.join(&name).display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn all(settings: &Files) -> impl Iterator<Item = &File> {
+    std::iter::once(&settings.main).chain(&settings.shards)
+}
+
 /// A name that only this content has. It never leaves the folder, which is closed to others.
-fn generation(settings: &str, secrets: &BTreeMap<String, Vec<u8>>) -> String {
+fn generation(settings: &Files, secrets: &BTreeMap<String, Vec<u8>>) -> String {
     let mut hash = Sha256::new();
-    for (name, content) in std::iter::once((SETTINGS_FILE, settings.as_bytes()))
+    for (name, content) in all(settings)
+        .map(|file| (file.name.as_str(), file.content.as_slice()))
         .chain(secrets.iter().map(|(name, content)| (name.as_str(), content.as_slice())))
     {
         hash.update((name.len() as u64).to_be_bytes());
@@ -59,11 +83,13 @@ fn generation(settings: &str, secrets: &BTreeMap<String, Vec<u8>>) -> String {
     format!("..{}", digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-fn write_files(folder: &Path, settings: &str, secrets: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<()> {
+fn write_files(folder: &Path, settings: &Files, secrets: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<()> {
     let secrets_folder = folder.join(SECRETS);
     fs::create_dir_all(&secrets_folder)
         .with_context(|| format!("cannot make the folder {}", secrets_folder.display()))?;
-    write(&folder.join(SETTINGS_FILE), settings.as_bytes())?;
+    for File { name, content } in all(settings) {
+        write(&folder.join(name), content)?;
+    }
     for (name, content) in secrets {
         write(&secrets_folder.join(name), content)?;
     }
@@ -114,21 +140,55 @@ fn forget(directory: &Path, generation: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
+    fn plain(text: &str) -> Files {
+        let main = File { name: SETTINGS_FILE.to_owned(), content: text.as_bytes().to_vec() };
+        Files { main, shards: Vec::new(), plain_bytes: text.len() }
+    }
+
+    fn packed(shards: usize) -> Files {
+        let file = |name: String| File { content: name.clone().into_bytes(), name };
+        Files {
+            main: file(PACKED_FILE.to_owned()),
+            shards: (1..=shards).map(shard_file).map(file).collect(),
+            plain_bytes: 9,
+        }
+    }
+
     #[test]
     fn swaps_all_files_at_once_and_keeps_only_the_last() {
         let directory = tempfile::tempdir().unwrap();
         let volume = directory.path().join("volume");
         let secrets = BTreeMap::from([("ca.1".to_owned(), b"first".to_vec())]);
-        publish(&volume, "{1}", &secrets).unwrap();
+        publish(&volume, &plain("{1}"), &secrets).unwrap();
         let before = fs::read_link(volume.join(DATA)).unwrap();
-        publish(&volume, "{1}", &secrets).unwrap();
+        publish(&volume, &plain("{1}"), &secrets).unwrap();
         assert_eq!(fs::read_link(volume.join(DATA)).unwrap(), before, "nothing changed");
 
-        publish(&volume, "{2}", &BTreeMap::from([("ca.2".to_owned(), b"second".to_vec())])).unwrap();
+        publish(&volume, &plain("{2}"), &BTreeMap::from([("ca.2".to_owned(), b"second".to_vec())])).unwrap();
         assert_eq!(fs::read_to_string(volume.join(SETTINGS_FILE)).unwrap(), "{2}");
         assert_eq!(fs::read_to_string(volume.join("secrets/ca.2")).unwrap(), "second");
         assert!(!volume.join("secrets/ca.1").exists());
         assert!(!volume.join(before).exists());
         assert_eq!(fs::metadata(volume.join("secrets/ca.2")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn shows_the_files_that_there_are_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let shown = || {
+            let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let names = names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("settings"));
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            names
+        };
+        for (files, names) in [
+            (packed(2), vec!["settings-1.json.zst", "settings-2.json.zst", PACKED_FILE]),
+            (packed(1), vec!["settings-1.json.zst", PACKED_FILE]),
+            (plain("{}"), vec![SETTINGS_FILE]),
+        ] {
+            publish(directory.path(), &files, &BTreeMap::new()).unwrap();
+            assert_eq!(shown(), names);
+        }
     }
 }

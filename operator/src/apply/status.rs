@@ -2,10 +2,13 @@
 //!
 //! By a merge patch, not by server-side apply: that needs an object of the CRD's present schema, and an object that is not
 //! (an old one, one edited past the validation) is the very one that must be told. Conditions of types that are not ours
-//! stay.
+//! stay. Several are written at a time, and for a limited time.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
@@ -14,6 +17,7 @@ use postern_crds::condition::ConditionType;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{FIELD_MANAGER, Failure, Loss, Writer, answered, to_value};
@@ -22,23 +26,54 @@ use crate::custom::Custom;
 use crate::events::{reference, transitions};
 use crate::status::{KindStatus, ObjectStatus};
 
+/// Statuses that are being written at the same time.
+const AT_ONCE: usize = 16;
+/// After so long no further status is begun: what has changed meanwhile must not wait until thousands of objects are told.
+/// The rest has its turn in the next reconcile, which follows at once.
+const TELLING_MAX: Duration = Duration::from_secs(2);
+
 impl Writer<'_> {
-    /// Writes the statuses that differ.
+    /// Writes the statuses that differ, as many as there is time for.
     pub(crate) async fn write_status(&self, statuses: &[ObjectStatus]) -> Vec<Failure> {
+        let ends = Instant::now() + TELLING_MAX;
+        let left = AtomicBool::new(false);
         let mut failures = Vec::new();
-        for ObjectStatus { object, uid, status } in statuses {
-            let name = &object.name;
-            let written = match status {
-                KindStatus::Domain(status) => self.tell(&self.caches.domains, name, uid, status).await,
-                KindStatus::Host(status) => self.tell(&self.caches.hosts, name, uid, status).await,
-                KindStatus::Policy(status) => self.tell(&self.caches.policies, name, uid, status).await,
-            };
+        let mut writing = FuturesUnordered::new();
+        for status in statuses {
+            if writing.len() == AT_ONCE {
+                failures.extend(writing.next().await.and_then(Result::err));
+            }
+            writing.push(self.write_one(status, ends, &left));
+        }
+        while let Some(written) = writing.next().await {
             failures.extend(written.err());
+        }
+        drop(writing);
+        if left.into_inner() {
+            self.caches.wake();
         }
         failures
     }
 
-    async fn tell<K, S>(&self, cache: &Cache<Custom<K>>, name: &str, uid: &str, status: &S) -> Result<(), Failure>
+    async fn write_one(&self, told: &ObjectStatus, ends: Instant, left: &AtomicBool) -> Result<(), Failure> {
+        let ObjectStatus { object, uid, status } = told;
+        let (name, caches) = (&object.name, self.caches);
+        let turn = Turn { ends, left };
+        match status {
+            KindStatus::Domain(status) => self.tell(&caches.domains, name, uid, status, turn).await,
+            KindStatus::Host(status) => self.tell(&caches.hosts, name, uid, status, turn).await,
+            KindStatus::Policy(status) => self.tell(&caches.policies, name, uid, status, turn).await,
+        }
+    }
+
+    async fn tell<K, S>(
+        &self,
+        cache: &Cache<Custom<K>>,
+        name: &str,
+        uid: &str,
+        status: &S,
+        turn: Turn<'_>,
+    ) -> Result<(), Failure>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + HasSpec + Clone + 'static,
         K::Spec: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -47,7 +82,14 @@ impl Writer<'_> {
         let Some(live) = cache.get(name).filter(|live| live.metadata.uid.as_deref() == Some(uid)) else {
             return Ok(());
         };
-        let Some(patch) = patch(&to_value(status), &live.status) else { return Ok(()) };
+        let wanted = to_value(status);
+        if live.has_status(&wanted) {
+            return Ok(());
+        }
+        let Some(patch) = patch(&wanted, &live.status()) else { return Ok(()) };
+        if turn.is_over() {
+            return Ok(());
+        }
         let kind = K::kind(&());
         // With the uid: the object of this name may be another one by now, and is then refused as a conflict.
         let body = json!({"metadata": {"uid": uid}, "status": patch});
@@ -58,7 +100,7 @@ impl Writer<'_> {
                 info!(
                     namespace = self.namespace,
                     object = format!("{kind}/{name}"),
-                    ready = ready(&told.status),
+                    ready = ready(&told.status()),
                     "told"
                 );
                 self.metrics.wrote(&kind, "status");
@@ -74,6 +116,20 @@ impl Writer<'_> {
             }
             Err(error) => Err(self.failed(format!("status of {kind} {name}"), Loss::OfDmz, error)),
         }
+    }
+}
+
+/// How long statuses are written, and whether some are left.
+struct Turn<'a> {
+    ends: Instant,
+    left: &'a AtomicBool,
+}
+
+impl Turn<'_> {
+    fn is_over(&self) -> bool {
+        let over = Instant::now() >= self.ends;
+        self.left.fetch_or(over, Ordering::Relaxed);
+        over
     }
 }
 

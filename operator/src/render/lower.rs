@@ -4,6 +4,7 @@
 //!
 //! A section that says nothing newer keeps its bytes, and so its digest.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use postern_crds::condition::Reason;
@@ -24,13 +25,14 @@ const NODES: u32 = 3;
 const BLOCKED: &str = "spec.connections.blockedClients by name";
 
 /// The same DMZ in this schema.
-pub(super) fn lower(model: &Model, schema: u32, problems: &mut Vec<Problem>) -> Model {
-    let mut model = model.clone();
-    if schema < NODES {
-        without_nodes(&mut model);
+pub(super) fn lower<'a>(model: &'a Model, schema: u32, problems: &mut Vec<Problem>) -> Cow<'a, Model> {
+    if schema >= NODES {
+        return Cow::Borrowed(model);
     }
+    let mut model = model.clone();
+    without_nodes(&mut model);
     if schema >= ALL {
-        return model;
+        return Cow::Owned(model);
     }
     // The hosts to which no mail can be handed, and the field for which.
     let mut hosts = BTreeMap::new();
@@ -51,7 +53,7 @@ pub(super) fn lower(model: &Model, schema: u32, problems: &mut Vec<Problem>) -> 
     }
     let named: Vec<SecretFile> = model.hosts.iter().flat_map(|section| secret_files(&section.spec)).cloned().collect();
     model.secrets.retain(|file, _| named.contains(file));
-    model
+    Cow::Owned(model)
 }
 
 /// Relays that are not told which addresses are nodes' are told of no source that has one. What a name stands for only they

@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use postern_crds::condition::Reason;
-use postern_wire::SettingsFile;
+use postern_wire::settings::{Files, PACKED_SINCE};
+use postern_wire::{PLAIN_BYTES_MAX, SHARDS_MAX, SettingsFile};
 
 use crate::inputs::{Place, Written, WrittenKind};
 use crate::problem::{Effect, Problem};
@@ -23,13 +24,30 @@ mod snapshot;
 
 pub use network_policy::{BASE, DEFAULT_DENY, MONITORING_LABEL, OPERATOR_LABEL, RELAY_LABEL};
 pub use secret::SECRETS;
-pub use snapshot::{DIGEST_ANNOTATION, SETTINGS, schema_for};
+pub use snapshot::{DIGEST_ANNOTATION, SETTINGS, config_map_of, schema_for};
 
 /// The label, key and value, of every object that the operator writes.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "postern");
 
 /// Octets of data in one ConfigMap or Secret: the API server takes 1 MiB, and the rest is room for the names.
 pub const DATA_BYTES_MAX: usize = (1 << 20) - (16 << 10);
+
+/// How much the relays can be told at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Octets of data in one ConfigMap or Secret.
+    pub object_bytes: usize,
+    /// ConfigMaps beside the first: the relays' volume has a place for so many.
+    pub shards: usize,
+    /// Octets of the settings before they are compressed.
+    pub plain_bytes: u64,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { object_bytes: DATA_BYTES_MAX, shards: SHARDS_MAX, plain_bytes: PLAIN_BYTES_MAX }
+    }
+}
 
 /// What is to be written.
 #[derive(Clone, Debug)]
@@ -42,14 +60,19 @@ pub struct Rendered {
     pub network_policies: Option<Vec<NetworkPolicy>>,
     /// What the settings refer to. `None`: what is there stays.
     pub secret: Option<Secret>,
-    /// The settings. `None`: what is there stays.
-    pub config_map: Option<ConfigMap>,
+    /// The settings, in the order in which they are written: the one that names the others last. `None`: what is there stays.
+    pub config_maps: Option<Vec<ConfigMap>>,
     /// What stands in the way of writing it.
     pub problems: Vec<Problem>,
 }
 
 /// The settings in this schema ([`schema_for`]), and the objects that carry them.
 pub fn render(model: &Model, schema: u32) -> Rendered {
+    render_within(&Room::default(), model, schema)
+}
+
+/// The same with other bounds.
+pub fn render_within(room: &Room, model: &Model, schema: u32) -> Rendered {
     let mut problems = Vec::new();
     let model = &lower::lower(model, schema, &mut problems);
     let settings = snapshot::settings(model, schema);
@@ -57,23 +80,45 @@ pub fn render(model: &Model, schema: u32) -> Rendered {
         Some(_) => None,
         None => Some(network_policy::network_policies(model, &mut problems)),
     };
-    let mut hold = model.hold;
-    let (mut secret, mut config_map) = (None, None);
-    if hold.is_none() {
-        hold = obstacle(model, &settings, &mut problems);
+    let mut rendered =
+        Rendered { settings, hold: model.hold, network_policies, secret: None, config_maps: None, problems };
+    if rendered.hold.is_none() {
+        publish(room, model, &mut rendered);
     }
-    if hold.is_none() {
-        secret = Some(secret::secret(model));
-        config_map = Some(snapshot::config_map(model, &settings));
+    rendered
+}
+
+/// The files of settings as the relays' volume has them; settings for which it has no room lie in one file.
+pub fn files(settings: &SettingsFile) -> Files {
+    let (room, files) = (Room::default(), settings.files(DATA_BYTES_MAX));
+    if files.shards.len() > room.shards { settings.files(usize::MAX) } else { files }
+}
+
+/// The Secret and the ConfigMaps, or why there are none.
+fn publish(room: &Room, model: &Model, rendered: &mut Rendered) {
+    let Rendered { settings, problems, .. } = rendered;
+    let files = settings.files(room.object_bytes);
+    rendered.hold = obstacle(room, model, settings, &files, problems);
+    if rendered.hold.is_none() {
+        rendered.secret = Some(secret::secret(model));
+        rendered.config_maps = Some(snapshot::config_maps(model, &settings.digest, files));
     }
-    Rendered { settings, hold, network_policies, secret, config_map, problems }
 }
 
 /// What stands in the way of publishing the settings, although policies may be written.
-fn obstacle(model: &Model, settings: &SettingsFile, problems: &mut Vec<Problem>) -> Option<Hold> {
+fn obstacle(
+    room: &Room,
+    model: &Model,
+    settings: &SettingsFile,
+    files: &Files,
+    problems: &mut Vec<Problem>,
+) -> Option<Hold> {
     let isolated = model.anchor.as_ref().is_none_or(|anchor| anchor.network_policies);
     let isolation = [(WrittenKind::NetworkPolicy, DEFAULT_DENY), (WrittenKind::NetworkPolicy, BASE)];
-    let mut needed = vec![(WrittenKind::ConfigMap, SETTINGS), (WrittenKind::Secret, SECRETS)];
+    let parts = (1..=files.shards.len().min(SHARDS_MAX)).map(snapshot::shard_name);
+    let parts: Vec<_> = std::iter::once(SETTINGS.to_owned()).chain(parts).collect();
+    let mut needed: Vec<_> = parts.iter().map(|name| (WrittenKind::ConfigMap, name.as_str())).collect();
+    needed.push((WrittenKind::Secret, SECRETS));
     needed.extend(isolation.iter().filter(|_| isolated));
     let mut taken = false;
     for (kind, name) in needed {
@@ -85,10 +130,7 @@ fn obstacle(model: &Model, settings: &SettingsFile, problems: &mut Vec<Problem>)
     if taken {
         return Some(Hold::NameTaken);
     }
-    let sizes = [("settings", settings.to_json().len()), ("secrets", secret::data_bytes(model))];
-    let (what, bytes) = sizes.into_iter().find(|(_, bytes)| *bytes > DATA_BYTES_MAX)?;
-    let message =
-        format!("the {what} of this DMZ are {bytes} octets, more than the {DATA_BYTES_MAX} that one object holds");
+    let message = too_large(room, model, settings.schema, files)?;
     match model.place {
         Place::Cluster => {
             let message = format!("{message}; those published last stay in force for all");
@@ -101,6 +143,31 @@ fn obstacle(model: &Model, settings: &SettingsFile, problems: &mut Vec<Problem>)
             None
         }
     }
+}
+
+/// What does not fit, in a sentence.
+fn too_large(room: &Room, model: &Model, schema: u32, files: &Files) -> Option<String> {
+    let Room { object_bytes, shards, plain_bytes } = *room;
+    let (main, plain, secrets) = (files.main.content.len(), files.plain_bytes, secret::data_bytes(model));
+    let packed: usize = files.shards.iter().map(|shard| shard.content.len()).sum();
+    let upgrade =
+        if schema < PACKED_SINCE { "; relays that read them compressed take more: upgrade the relays" } else { "" };
+    Some(if secrets > object_bytes {
+        format!("the secrets of this DMZ are {secrets} octets, more than the {object_bytes} that one object holds")
+    } else if main > object_bytes {
+        format!(
+            "the settings of this DMZ are {main} octets, more than the {object_bytes} that one object holds{upgrade}"
+        )
+    } else if files.shards.len() > shards {
+        let most = shards * object_bytes;
+        format!(
+            "the settings of this DMZ are {packed} octets when compressed, more than the {most} that {shards} objects hold"
+        )
+    } else if plain as u64 > plain_bytes {
+        format!("the settings of this DMZ are {plain} octets, more than the {plain_bytes} that a relay takes")
+    } else {
+        return None;
+    })
 }
 
 fn is_foreign(model: &Model, kind: WrittenKind, name: &str) -> bool {
@@ -117,7 +184,9 @@ fn taken_message(kind: WrittenKind, name: &str) -> String {
 /// [`Inputs::foreign`]: crate::inputs::Inputs::foreign
 pub fn is_reserved(kind: WrittenKind, name: &str) -> bool {
     match kind {
-        WrittenKind::ConfigMap => name == SETTINGS,
+        WrittenKind::ConfigMap => {
+            name == SETTINGS || (1..=SHARDS_MAX).any(|number| name == snapshot::shard_name(number))
+        }
         WrittenKind::Secret => name == SECRETS,
         WrittenKind::NetworkPolicy => name.starts_with("postern-"),
     }

@@ -66,9 +66,9 @@ fn default_deny_closes_both_directions_and_opens_nothing() {
 
 #[test]
 fn every_object_has_the_label_by_which_it_is_found_again() {
-    let Rendered { network_policies, secret, config_map, .. } = rendered(&dmz());
+    let Rendered { network_policies, secret, config_maps, .. } = rendered(&dmz());
     let policies = network_policies.expect("policies").into_iter().map(|policy| policy.metadata);
-    let others = [secret.expect("a secret").metadata, config_map.expect("a config map").metadata];
+    let others = [secret.expect("a secret").metadata, config_maps.expect("settings")[0].metadata.clone()];
     for metadata in policies.chain(others) {
         let labels = metadata.labels.expect("labels");
         assert_eq!(labels.get("app.kubernetes.io/managed-by").map(String::as_str), Some("postern"));
@@ -77,8 +77,8 @@ fn every_object_has_the_label_by_which_it_is_found_again() {
 
 #[test]
 fn the_settings_carry_their_own_digest() {
-    let Rendered { settings, config_map, .. } = rendered(&dmz());
-    let config_map = config_map.expect("a config map");
+    let Rendered { settings, config_maps, .. } = rendered(&dmz());
+    let config_map = config_maps.expect("settings").remove(0);
     assert_eq!(config_map.metadata.annotations.expect("annotations")[DIGEST_ANNOTATION], settings.digest.to_string());
     let read = SettingsFile::from_json(config_map.data.expect("data")["settings.json"].as_bytes());
     assert_eq!(read.expect("settings"), settings);
@@ -125,7 +125,7 @@ fn who_writes_their_own_policies_gets_none_and_the_settings_all_the_same() {
     taken(&mut inputs, WrittenKind::NetworkPolicy, DEFAULT_DENY);
     let rendered = rendered(&inputs);
     assert_eq!(names(&rendered), [""; 0]);
-    assert!(rendered.config_map.is_some() && rendered.problems.is_empty());
+    assert!(rendered.config_maps.is_some() && rendered.problems.is_empty());
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn nothing_is_published_until_the_isolation_can_stand() {
         taken(&mut inputs, kind, name);
         let rendered = rendered(&inputs);
         assert_eq!(rendered.hold, Some(Hold::NameTaken), "{name}");
-        assert!(rendered.config_map.is_none() && rendered.secret.is_none(), "{name}");
+        assert!(rendered.config_maps.is_none() && rendered.secret.is_none(), "{name}");
         assert!(!names(&rendered).contains(&name), "{name}");
         assert!(rendered.problems[0].message.contains(name), "{name}");
     }
@@ -152,23 +152,90 @@ fn a_taken_path_costs_one_host() {
     taken(&mut inputs, WrittenKind::NetworkPolicy, "postern-host-exchange");
     let rendered = rendered(&inputs);
     assert_eq!(names(&rendered), [DEFAULT_DENY, BASE]);
-    assert!(rendered.config_map.is_some());
+    assert!(rendered.config_maps.is_some());
     assert_eq!(rendered.problems[0].object.to_string(), "RelayHost/exchange");
 }
 
 #[test]
-fn settings_that_are_too_large_leave_the_published_ones_alone() {
+fn settings_that_are_too_large_for_older_relays_leave_the_published_ones_alone() {
     let mut inputs = too_much();
-    let rendered = rendered(&inputs);
+    let rendered = rendered_in(&inputs, 2);
     assert_eq!(rendered.hold, Some(Hold::Full));
-    assert!(rendered.config_map.is_none() && rendered.secret.is_none() && rendered.network_policies.is_some());
+    assert!(rendered.config_maps.is_none() && rendered.secret.is_none() && rendered.network_policies.is_some());
     assert_eq!(rendered.problems[0].reason, Reason::SettingsFull);
     assert_eq!(rendered.problems[0].object.to_string(), "FilterPolicy/default");
     inputs.place = Place::Offline;
     inputs.anchor = None;
     let offline = render(&model(&inputs), 1);
-    assert!(offline.config_map.is_some());
+    assert!(offline.config_maps.is_some());
     assert_eq!(offline.problems[0].effect, Effect::Warning);
+}
+
+fn in_parts(inputs: &Inputs, room: &Room) -> Rendered {
+    render_within(room, &model(inputs), postern_wire::SCHEMA)
+}
+
+#[test]
+fn what_one_object_does_not_hold_is_compressed_and_divided_and_the_part_that_names_the_others_is_last() {
+    let inputs = too_much();
+    assert_eq!(parts(&in_parts(&inputs, &Room::default())), [("postern-settings", "settings.json.zst")]);
+    let room = Room { object_bytes: packed_bytes(&inputs) / 2 + 1, ..Room::default() };
+    let divided = in_parts(&inputs, &room);
+    assert_eq!(
+        parts(&divided),
+        [
+            ("postern-settings-1", "settings-1.json.zst"),
+            ("postern-settings-2", "settings-2.json.zst"),
+            ("postern-settings", "settings.json.zst")
+        ]
+    );
+    let maps = divided.config_maps.clone().expect("settings");
+    let file = |name: &str| {
+        let map = maps.iter().find(|map| map.metadata.name.as_deref() == Some(&config_map_of(name)));
+        Ok(map.and_then(|map| Some(map.binary_data.as_ref()?.get(name)?.0.clone())))
+    };
+    assert_eq!(SettingsFile::read(file, PLAIN_BYTES_MAX).expect("settings"), divided.settings);
+    assert_eq!(json!(in_parts(&inputs, &room).config_maps), json!(maps), "the same bytes again");
+}
+
+/// Octets of its settings when compressed.
+fn packed_bytes(inputs: &Inputs) -> usize {
+    let maps = in_parts(inputs, &Room::default()).config_maps.expect("settings");
+    maps[0].binary_data.as_ref().expect("data")["settings.json.zst"].0.len()
+}
+
+/// Name and key of each ConfigMap.
+fn parts(rendered: &Rendered) -> Vec<(&str, &str)> {
+    let maps = rendered.config_maps.as_deref().expect("settings").iter();
+    maps.map(|map| {
+        let text = map.data.iter().flatten().map(|(key, _)| key);
+        let key = text.chain(map.binary_data.iter().flatten().map(|(key, _)| key)).next();
+        (map.metadata.name.as_deref().expect("a name"), key.expect("a key").as_str())
+    })
+    .collect()
+}
+
+#[test]
+fn what_no_number_of_parts_holds_is_not_published_and_the_sizes_are_told() {
+    let third = packed_bytes(&too_much()) / 3;
+    let room = Room { object_bytes: third, shards: 2, ..Room::default() };
+    let rendered = in_parts(&too_much(), &room);
+    assert_eq!(rendered.hold, Some(Hold::Full));
+    let message = &rendered.problems[0].message;
+    let expected = format!("when compressed, more than the {} that 2 objects hold", third * 2);
+    assert!(message.contains(&expected), "{message}");
+    let room = Room { plain_bytes: 1000, ..Room::default() };
+    let message = &in_parts(&too_much(), &room).problems[0].message;
+    assert!(message.contains("more than the 1000 that a relay takes"), "{message}");
+}
+
+#[test]
+fn a_part_whose_name_is_taken_holds_the_settings_back_while_it_is_needed() {
+    let mut inputs = too_much();
+    taken(&mut inputs, WrittenKind::ConfigMap, "postern-settings-2");
+    assert!(in_parts(&inputs, &Room::default()).hold.is_none());
+    let room = Room { object_bytes: packed_bytes(&inputs) / 2 + 1, ..Room::default() };
+    assert_eq!(in_parts(&inputs, &room).hold, Some(Hold::NameTaken));
 }
 
 #[test]
@@ -176,7 +243,7 @@ fn while_paused_nothing_is_written_or_deleted() {
     let mut inputs = dmz();
     inputs.anchor.as_mut().expect("an anchor").paused = true;
     let rendered = rendered(&inputs);
-    assert!(rendered.network_policies.is_none() && rendered.secret.is_none() && rendered.config_map.is_none());
+    assert!(rendered.network_policies.is_none() && rendered.secret.is_none() && rendered.config_maps.is_none());
 }
 
 #[test]
@@ -184,11 +251,11 @@ fn from_files_nobody_owns_anything() {
     let mut inputs = dmz();
     inputs.place = Place::Offline;
     inputs.anchor = None;
-    let Rendered { network_policies, secret, config_map, settings, .. } = rendered(&inputs);
+    let Rendered { network_policies, secret, config_maps, settings, .. } = rendered(&inputs);
     let policies = network_policies.expect("policies");
     assert!(policies.iter().all(|policy| policy.metadata.owner_references.is_none()));
     assert!(secret.expect("a secret").metadata.owner_references.is_none());
-    assert!(config_map.expect("a config map").metadata.owner_references.is_none());
+    assert!(config_maps.expect("settings")[0].metadata.owner_references.is_none());
     assert_eq!(settings, rendered(&dmz()).settings, "the settings are those of a cluster");
 }
 
@@ -197,7 +264,7 @@ fn the_schema_is_the_lowest_that_a_relay_reads() {
     let relay = |schema: u32| {
         let said = json!({"version": "0.1.0", "schema": schema, "objects": []});
         let status = serde_json::from_value(said).expect("a status");
-        Relay { pod: "relay-0".to_owned(), report: Report::Answered(status) }
+        Relay { pod: "relay-0".to_owned(), report: Report::Answered(std::sync::Arc::new(status)) }
     };
     let silent = |report| Relay { pod: "relay-1".to_owned(), report };
     let published =
@@ -385,7 +452,7 @@ fn assert_schema_1(rendered: &Rendered) {
 fn an_older_relay_is_told_nothing_that_it_does_not_know_and_who_says_so_is_told() {
     let inputs = full_strength();
     let (newer, older) = (rendered(&inputs), rendered_in(&inputs, 1));
-    assert_eq!((newer.settings.schema, newer.problems.len()), (2, 0));
+    assert_eq!((newer.settings.schema, newer.problems.len()), (postern_wire::SCHEMA, 0));
     assert_schema_1(&older);
     let told: std::collections::BTreeSet<_> = older.problems.iter().map(|problem| problem.object.to_string()).collect();
     let expected = [

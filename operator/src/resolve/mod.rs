@@ -15,7 +15,7 @@ use postern_wire::Section;
 use postern_wire::snapshot::{Domain, Host, Outbound, Policy, SecretFile, Way};
 
 use crate::history::History;
-use crate::inputs::{Anchor, Inputs, Kind, Meta, Object, Place, SecretBytes, Written};
+use crate::inputs::{Anchor, Inputs, Kind, Meta, Object, ObjectRef, Place, SecretBytes, Written};
 use crate::problem::{Effect, Problem, Problems, quoted};
 
 mod conflict;
@@ -139,12 +139,20 @@ pub struct Direct {
     pub uid: String,
 }
 
+/// Objects for which there is no room as they are: they are taken as they were published last, or not at all.
+pub type Withheld = BTreeSet<ObjectRef>;
+
 /// What the objects mean, and what is wrong with them.
 pub fn resolve(inputs: &Inputs) -> (Model, Vec<Problem>) {
+    resolve_without(inputs, &Withheld::new())
+}
+
+/// The same without what these objects say now.
+pub fn resolve_without(inputs: &Inputs, withheld: &Withheld) -> (Model, Vec<Problem>) {
     let mut problems = Vec::new();
-    let (hosts, secrets) = hosts(inputs, &mut problems);
-    let policies = policies(inputs, &mut problems);
-    let domains = domains(inputs, &hosts, &policies, &mut problems);
+    let (hosts, secrets) = hosts(inputs, withheld, &mut problems);
+    let policies = policies(inputs, withheld, &mut problems);
+    let domains = domains(inputs, withheld, &hosts, &policies, &mut problems);
     let paths = paths(inputs, &hosts, &mut problems);
     if let Some(why) = &inputs.unreadable {
         unreadable(inputs, why, &mut problems);
@@ -199,54 +207,84 @@ fn sorted<S>(objects: &[Object<S>]) -> Vec<&Object<S>> {
     sorted
 }
 
-/// The section that this very object had when it could still be decoded; and says so.
-fn last_good<'a, T>(
-    sections: Option<&'a [Section<T>]>,
-    meta: &Meta,
-    error: &str,
-    problems: &mut Problems<'_>,
-) -> Option<&'a Section<T>> {
-    let section =
-        sections.unwrap_or_default().iter().find(|section| section.name == meta.name && section.uid == meta.uid);
-    let instead = match section {
-        Some(section) => format!("what it said at generation {} stays in force", section.generation),
-        None => "it has no part in the settings".to_owned(),
-    };
-    problems.add(Effect::NotAccepted, Reason::Invalid, format!("cannot be read: {error}; {instead}"));
-    section
+/// What an object says, or said last.
+enum Said<'a, S, T> {
+    Now(&'a S),
+    Once(&'a Section<T>),
 }
 
-fn hosts(inputs: &Inputs, all: &mut Vec<Problem>) -> (Vec<Section<Host>>, secret::SecretFiles) {
+/// What counts of an object: what it says now, if that can be decoded and there is room for it; or else what was published
+/// last.
+fn said<'a, S, T>(
+    object: &'a Object<S>,
+    withheld: bool,
+    published: Option<&'a [Section<T>]>,
+    problems: &mut Problems<'_>,
+) -> Option<Said<'a, S, T>> {
+    let Object { meta, spec, conditions: _ } = object;
+    match spec {
+        Ok(spec) if !withheld => Some(Said::Now(spec)),
+        Ok(_) => last_good(published, meta).map(Said::Once),
+        Err(error) => {
+            let section = last_good(published, meta);
+            let message = format!("cannot be read: {error}; {}", instead(section));
+            problems.add(Effect::NotAccepted, Reason::Invalid, message);
+            section.map(Said::Once)
+        }
+    }
+}
+
+/// The section that this very object has in what was published last; they are sorted.
+pub(crate) fn last_good<'a, T>(sections: Option<&'a [Section<T>]>, meta: &Meta) -> Option<&'a Section<T>> {
+    let sections = sections.unwrap_or_default();
+    let found = sections.binary_search_by(|section| section.name.cmp(&meta.name)).ok()?;
+    sections.get(found).filter(|section| section.uid == meta.uid)
+}
+
+/// What is in force of an object in place of what it says.
+pub(crate) fn instead<T>(section: Option<&Section<T>>) -> String {
+    match section {
+        Some(section) => format!("what it said at generation {} stays in force", section.generation),
+        None => "it has no part in the settings".to_owned(),
+    }
+}
+
+fn is_withheld(withheld: &Withheld, kind: Kind, meta: &Meta) -> bool {
+    !withheld.is_empty() && withheld.contains(&ObjectRef::new(kind, &meta.name))
+}
+
+fn hosts(inputs: &Inputs, withheld: &Withheld, all: &mut Vec<Problem>) -> (Vec<Section<Host>>, secret::SecretFiles) {
     let published = inputs.published.as_ref().map(|published| &*published.snapshot.hosts);
     let mut files = BTreeMap::new();
     let mut sections = Vec::with_capacity(inputs.hosts.len());
-    for Object { meta, spec, .. } in sorted(&inputs.hosts) {
+    for object in sorted(&inputs.hosts) {
+        let meta = &object.meta;
         let mut problems = Problems::of(Kind::RelayHost, &meta.name, all);
-        match spec {
-            Ok(spec) => {
+        match said(object, is_withheld(withheld, Kind::RelayHost, meta), published, &mut problems) {
+            Some(Said::Now(spec)) => {
                 let spec = host::host(inputs, spec, &mut files, &mut problems);
                 sections.push(Section::new(&meta.name, &meta.uid, meta.generation, spec));
             }
-            Err(error) => {
-                let kept = last_good(published, meta, error, &mut problems);
-                sections.extend(kept.map(|section| host::revive(inputs, section, &mut files)));
-            }
+            Some(Said::Once(section)) => sections.push(host::revive(inputs, section, &mut files)),
+            None => {}
         }
     }
     (sections, files)
 }
 
-fn policies(inputs: &Inputs, all: &mut Vec<Problem>) -> Vec<Section<Policy>> {
+fn policies(inputs: &Inputs, withheld: &Withheld, all: &mut Vec<Problem>) -> Vec<Section<Policy>> {
     let published = inputs.published.as_ref().map(|published| &*published.snapshot.policies);
     let mut sections = Vec::with_capacity(inputs.policies.len());
-    for Object { meta, spec, .. } in sorted(&inputs.policies) {
+    for object in sorted(&inputs.policies) {
+        let meta = &object.meta;
         let mut problems = Problems::of(Kind::FilterPolicy, &meta.name, all);
-        match spec {
-            Ok(spec) => {
+        match said(object, is_withheld(withheld, Kind::FilterPolicy, meta), published, &mut problems) {
+            Some(Said::Now(spec)) => {
                 let spec = policy::policy(&meta.name, spec, &mut problems);
                 sections.push(Section::new(&meta.name, &meta.uid, meta.generation, spec));
             }
-            Err(error) => sections.extend(last_good(published, meta, error, &mut problems).cloned()),
+            Some(Said::Once(section)) => sections.push(section.clone()),
+            None => {}
         }
     }
     sections
@@ -264,37 +302,32 @@ fn direct(domains: &[Section<Domain>]) -> Vec<Direct> {
     domains.iter().filter(is_direct).map(direct).collect()
 }
 
-/// A RelayDomain on its way: what it says, or said last.
-enum Said<'a> {
-    Now(&'a postern_crds::RelayDomainSpec),
-    Once(&'a Section<Domain>),
-}
-
 fn domains(
     inputs: &Inputs,
+    withheld: &Withheld,
     hosts: &[Section<Host>],
     policies: &[Section<Policy>],
     all: &mut Vec<Problem>,
 ) -> Vec<Section<Domain>> {
     let published = inputs.published.as_ref().map(|published| &*published.snapshot.domains);
     let mut claims = Vec::with_capacity(inputs.domains.len());
-    let mut said = Vec::with_capacity(inputs.domains.len());
-    for Object { meta, spec, .. } in sorted(&inputs.domains) {
+    let mut all_said = Vec::with_capacity(inputs.domains.len());
+    for object in sorted(&inputs.domains) {
+        let meta = &object.meta;
         let mut problems = Problems::of(Kind::RelayDomain, &meta.name, all);
-        let (what, names) = match spec {
-            Ok(spec) => (Said::Now(spec), names(&spec.domains, &mut problems)),
-            Err(error) => match last_good(published, meta, error, &mut problems) {
-                Some(section) => (Said::Once(section), section.spec.names.clone()),
-                None => continue,
-            },
+        let what = said(object, is_withheld(withheld, Kind::RelayDomain, meta), published, &mut problems);
+        let names = match &what {
+            Some(Said::Now(spec)) => names(&spec.domains, &mut problems),
+            Some(Said::Once(section)) => section.spec.names.clone(),
+            None => continue,
         };
         claims.push(conflict::Claim { object: &meta.name, created: meta.created, names });
-        said.push((meta, what));
+        all_said.extend(what.map(|what| (meta, what)));
     }
     let mut outcome = conflict::settle(&claims);
     let offers = offers(hosts, policies);
-    let mut sections = Vec::with_capacity(said.len());
-    for ((meta, said), claim) in said.into_iter().zip(&claims) {
+    let mut sections = Vec::with_capacity(all_said.len());
+    for ((meta, said), claim) in all_said.into_iter().zip(&claims) {
         let mut problems = Problems::of(Kind::RelayDomain, &meta.name, all);
         let held = outcome.remove(&meta.name).unwrap_or_default();
         if tell_lost(&held, &mut problems) {

@@ -106,7 +106,7 @@ fn only_secrets_that_are_referred_to_are_passed_on() {
 fn an_undecodable_object_keeps_its_last_good_part_with_its_secret() {
     let before = with_ca(dmz(), Some("1"), CERTIFICATE);
     let mut inputs = dmz();
-    inputs.published = Some(published(&before));
+    inputs.published = Some(published(&before).into());
     inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
     inputs.hosts[0].meta.generation = 2;
     let (after, _) = resolve(&inputs);
@@ -119,7 +119,7 @@ fn an_undecodable_object_keeps_its_last_good_part_with_its_secret() {
 fn a_last_good_part_without_its_secret_waits_and_lets_the_rest_pass() {
     let before = with_ca(dmz(), Some("1"), CERTIFICATE);
     let mut inputs = dmz();
-    inputs.published = Some(Published { secrets: BTreeMap::new(), ..published(&before) });
+    inputs.published = Some(Published { secrets: BTreeMap::new(), ..published(&before) }.into());
     inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
     let after = model(&inputs);
     assert!(matches!(&after.hosts[0].spec.tls, Way::Unresolved(why) if why.contains("is gone")));
@@ -129,7 +129,7 @@ fn a_last_good_part_without_its_secret_waits_and_lets_the_rest_pass() {
 #[test]
 fn the_last_good_part_of_an_object_that_was_deleted_is_not_that_of_its_namesake() {
     let mut inputs = dmz();
-    inputs.published = Some(published(&dmz()));
+    inputs.published = Some(published(&dmz()).into());
     inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
     inputs.hosts[0].meta.uid = "another".to_owned();
     assert_eq!(model(&inputs).hosts, []);
@@ -138,7 +138,7 @@ fn the_last_good_part_of_an_object_that_was_deleted_is_not_that_of_its_namesake(
 #[test]
 fn an_undecodable_domain_keeps_the_names_that_nobody_else_has_taken() {
     let mut inputs = dmz();
-    inputs.published = Some(published(&dmz()));
+    inputs.published = Some(published(&dmz()).into());
     inputs.domains = vec![
         object("contoso", json!({"domains": 7})),
         object(
@@ -282,7 +282,7 @@ fn a_last_good_part_keeps_every_secret_and_without_one_loses_only_what_needs_it(
     let whole = model(&before);
     let mut inputs = dmz();
     inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
-    inputs.published = Some(published(&before));
+    inputs.published = Some(published(&before).into());
     let kept = model(&inputs);
     assert_eq!((&kept.hosts, &kept.secrets), (&whole.hosts, &whole.secrets));
     for (prefix, tls, auth, sources) in [
@@ -295,7 +295,7 @@ fn a_last_good_part_keeps_every_secret_and_without_one_loses_only_what_needs_it(
     ] {
         let mut published = published(&before);
         published.secrets.retain(|file, _| !file.starts_with(prefix));
-        inputs.published = Some(published);
+        inputs.published = Some(published.into());
         let host = model(&inputs).hosts.remove(0).spec;
         assert_eq!(matches!(host.tls, Way::Open(_)), tls, "{prefix}");
         assert_eq!(matches!(host.auth, Some(Way::Open(_))), auth, "{prefix}");
@@ -357,7 +357,7 @@ fn an_mx_endpoint_stays_a_name_in_the_settings_and_opens_port_25_of_its_servers(
     assert_eq!(known.paths[0].ports.keys().copied().collect::<Vec<_>>(), [25]);
     assert_eq!((&known.hosts, &*known.hosts[0].spec.mx), (&unknown.hosts, &["mail.example".to_owned()][..]));
     assert!(matches!(known.domains[0].spec.inbound, Way::Open(_)), "an MX is an endpoint like any other");
-    inputs.published = Some(published(&inputs));
+    inputs.published = Some(published(&inputs).into());
     inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
     assert_eq!(inputs.names_to_resolve(), BTreeSet::from([mx]), "also of a last good part");
 }
@@ -421,8 +421,8 @@ fn smarthosts_that_are_gone_never_turn_into_the_recipients_mx() {
     assert!(closed(&inputs) && model(&inputs).direct.is_empty());
 
     inputs.domains = vec![object("contoso", json!({"domains": 7}))];
-    inputs.published = Some(relayed);
+    inputs.published = Some(relayed.into());
     assert!(closed(&inputs) && model(&inputs).direct.is_empty(), "its last good part neither");
-    inputs.published = Some(direct);
+    inputs.published = Some(direct.into());
     assert!(!closed(&inputs) && model(&inputs).direct.len() == 1, "what was direct stays so");
 }

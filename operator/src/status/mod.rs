@@ -4,11 +4,14 @@
 //! A condition keeps its `lastTransitionTime` as long as its status stays; so that, with nothing new, the answer is the one
 //! that is there already, and nothing is written.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use postern_crds::condition::{ConditionType, Reason};
 use postern_crds::status::{DomainStatus, DomainSummary, HostStatus, HostSummary, PolicyStatus, Summary};
 use postern_crds::{RelayDomainSpec, RelayHostSpec};
+use postern_wire::Section;
 use postern_wire::snapshot::{Domain, Endpoint, Host, Way};
 
 use crate::inputs::{Inputs, Kind, Meta, Object, ObjectRef, Relay};
@@ -16,7 +19,7 @@ use crate::problem::{DEFAULT_POLICY, Effect, Problem};
 use crate::render::Rendered;
 use crate::resolve::defaults::PORT;
 use crate::resolve::node;
-use programmed::{Enforced, Expected};
+use programmed::{Enforced, Expected, Reports};
 
 mod isolation;
 mod programmed;
@@ -55,10 +58,15 @@ pub fn status(
     relays: &[Relay],
     now: Timestamp,
 ) -> Vec<ObjectStatus> {
-    let scene = Scene { inputs, problems, rendered, relays, now };
+    let mut mine: HashMap<(Kind, &str), Vec<&Problem>> = HashMap::new();
+    for problem in problems.iter().chain(&rendered.problems) {
+        mine.entry((problem.object.kind, &problem.object.name)).or_default().push(problem);
+    }
+    let late = problems.iter().filter(|problem| problem.effect == Effect::Late).map(|problem| &*problem.message);
+    let scene = Scene { inputs, problems: mine, late: late.collect(), rendered, reports: Reports::of(relays), now };
     let snapshot = &rendered.settings.snapshot;
     let domains = inputs.domains.iter().map(|object| {
-        let section = snapshot.domains.iter().find(|section| section.name == object.meta.name);
+        let section = section(&snapshot.domains, &object.meta.name);
         let (conditions, relays) = scene.conditions(Kind::RelayDomain, object, section.map(Expected::of), || {
             held_back(section.map(|section| &section.spec)).into_iter().collect()
         });
@@ -68,7 +76,7 @@ pub fn status(
         answer(Kind::RelayDomain, &object.meta, KindStatus::Domain(status))
     });
     let hosts = inputs.hosts.iter().map(|object| {
-        let section = snapshot.hosts.iter().find(|section| section.name == object.meta.name);
+        let section = section(&snapshot.hosts, &object.meta.name);
         let (conditions, relays) = scene.conditions(Kind::RelayHost, object, section.map(Expected::of), || {
             let among = section.and_then(|section| among_nodes(inputs, &section.spec));
             suspended(object.spec.as_ref().ok()).into_iter().chain(among).collect()
@@ -79,7 +87,7 @@ pub fn status(
         answer(Kind::RelayHost, &object.meta, KindStatus::Host(status))
     });
     let policies = inputs.policies.iter().map(|object| {
-        let section = snapshot.policies.iter().find(|section| section.name == object.meta.name);
+        let section = section(&snapshot.policies, &object.meta.name);
         let (conditions, relays) = scene.conditions(Kind::FilterPolicy, object, section.map(Expected::of), Vec::new);
         let (observed_generation, summary) = (Some(object.meta.generation), Some(Summary { relays }));
         let status = PolicyStatus { observed_generation, summary, conditions };
@@ -88,6 +96,11 @@ pub fn status(
     let mut all: Vec<_> = domains.chain(hosts).chain(policies).collect();
     all.sort_by(|a, b| a.object.cmp(&b.object));
     all
+}
+
+/// The section of this name: they are sorted.
+fn section<'a, T>(sections: &'a [Section<T>], name: &str) -> Option<&'a Section<T>> {
+    sections.binary_search_by(|section| section.name.as_str().cmp(name)).ok().map(|found| &sections[found])
 }
 
 fn answer(kind: Kind, meta: &Meta, status: KindStatus) -> ObjectStatus {
@@ -140,9 +153,11 @@ fn among_nodes(inputs: &Inputs, host: &Host) -> Option<&'static str> {
 /// What all objects have in common.
 struct Scene<'a> {
     inputs: &'a Inputs,
-    problems: &'a [Problem],
+    problems: HashMap<(Kind, &'a str), Vec<&'a Problem>>,
+    /// Why what is pending takes longer than it should.
+    late: Vec<&'a str>,
     rendered: &'a Rendered,
-    relays: &'a [Relay],
+    reports: Reports<'a>,
     now: Timestamp,
 }
 
@@ -165,12 +180,13 @@ impl Scene<'_> {
         remarks: impl FnOnce() -> Vec<&'static str>,
     ) -> (Vec<Condition>, Option<String>) {
         let Object { meta, spec, conditions } = object;
-        let mine = Mine::of(self.problems.iter().chain(&self.rendered.problems), kind, &meta.name);
+        let mine = Mine(self.problems.get(&(kind, &*meta.name)).map(Vec::as_slice).unwrap_or_default());
         let accepted = mine.accepted();
         let resolved = mine.resolved(spec.is_ok());
-        let enforced = programmed::enforced(kind, expected.as_ref(), self.rendered.settings.schema, self.relays);
+        let enforced = programmed::enforced(kind, expected.as_ref(), self.rendered.settings.schema, &self.reports);
         // Relays that were told less than the object says enforce what they were told.
-        let told_less = mine.0.iter().any(|problem| problem.reason == Reason::RelayTooOld);
+        let less = [Reason::RelayTooOld, Reason::SettingsFull];
+        let told_less = mine.0.iter().any(|problem| less.contains(&problem.reason));
         let count = enforced.count(expected.as_ref().map(|it| !told_less && it.generation == meta.generation));
         let programmed = self.programmed(&mine, meta.generation, expected.as_ref(), &enforced);
         let partial = mine.partial();
@@ -211,18 +227,12 @@ impl Scene<'_> {
         };
         let (holds, reason, mut message) = enforced.verdict(self.rendered.hold);
         if reason == Reason::Pending {
-            message.extend(self.late().map(|why| format!("; {why}")));
+            message.extend(self.late.iter().map(|why| format!("; {why}")));
         }
         if holds == Some(true) && expected.generation != generation {
             return not(Reason::NotAccepted, enforced.of_older(expected.generation));
         }
         Verdict { of: ConditionType::Programmed, holds, reason, message }
-    }
-
-    /// Why what is pending takes longer than it should.
-    fn late(&self) -> impl Iterator<Item = &str> {
-        let late = self.problems.iter().filter(|problem| problem.effect == Effect::Late);
-        late.map(|problem| problem.message.as_str())
     }
 
     fn stamp(&self, verdict: Verdict, generation: i64, before: &[Condition]) -> Condition {
@@ -258,13 +268,9 @@ fn cut(message: String) -> String {
 }
 
 /// The problems of one object.
-struct Mine<'a>(Vec<&'a Problem>);
+struct Mine<'a>(&'a [&'a Problem]);
 
-impl<'a> Mine<'a> {
-    fn of(problems: impl Iterator<Item = &'a Problem>, kind: Kind, name: &str) -> Self {
-        Self(problems.filter(|problem| problem.object.kind == kind && problem.object.name == name).collect())
-    }
-
+impl Mine<'_> {
     /// The reason of the first problem with this effect, and the messages of all.
     fn told(&self, effect: Effect) -> Option<(Reason, String)> {
         let problems: Vec<_> = self.0.iter().filter(|problem| problem.effect == effect).collect();

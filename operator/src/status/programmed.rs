@@ -3,6 +3,8 @@
 //! Not by generation alone: a changed ConfigMap of recipients changes a section and no generation. A relay that is not ready
 //! takes no mail and counts for nothing; one that is ready and cannot be asked leaves the answer open.
 
+use std::collections::HashMap;
+
 use postern_crds::condition::Reason;
 use postern_wire::status::Object;
 use postern_wire::{Digest, Section, Status};
@@ -41,9 +43,28 @@ pub(super) struct Enforced {
     pending: Vec<String>,
 }
 
-pub(super) fn enforced(kind: Kind, expected: Option<&Expected<'_>>, schema: u32, relays: &[Relay]) -> Enforced {
+/// What the relays report, ready to be asked about one object after the other.
+pub(super) struct Reports<'a>(Vec<(&'a Relay, ByName<'a>)>);
+
+/// Objects by kind and name.
+type ByName<'a> = HashMap<(&'a str, &'a str), &'a Object>;
+
+impl<'a> Reports<'a> {
+    pub(super) fn of(relays: &'a [Relay]) -> Self {
+        let by_name = |relay: &'a Relay| {
+            let objects = match &relay.report {
+                Report::Answered(status) => status.objects.as_slice(),
+                Report::NotReady(_) | Report::Unreachable(_) => &[],
+            };
+            (relay, objects.iter().map(|object| ((&*object.kind, &*object.name), object)).collect())
+        };
+        Self(relays.iter().map(by_name).collect())
+    }
+}
+
+pub(super) fn enforced(kind: Kind, expected: Option<&Expected<'_>>, schema: u32, reports: &Reports<'_>) -> Enforced {
     let mut enforced = Enforced::default();
-    for Relay { pod, report } in relays {
+    for (Relay { pod, report }, objects) in &reports.0 {
         match report {
             Report::NotReady(_) => enforced.not_ready += 1,
             Report::Unreachable(why) => {
@@ -53,7 +74,9 @@ pub(super) fn enforced(kind: Kind, expected: Option<&Expected<'_>>, schema: u32,
             Report::Answered(status) => {
                 enforced.ready += 1;
                 if let Some(expected) = expected {
-                    enforced.compare(kind, expected, schema, pod, status);
+                    let found = objects.get(&(kind.as_str(), expected.name)).copied();
+                    let found = found.filter(|object| object.uid == expected.uid);
+                    enforced.compare(expected, schema, pod, status, found);
                 }
             }
         }
@@ -62,11 +85,7 @@ pub(super) fn enforced(kind: Kind, expected: Option<&Expected<'_>>, schema: u32,
 }
 
 impl Enforced {
-    fn compare(&mut self, kind: Kind, expected: &Expected<'_>, schema: u32, pod: &str, status: &Status) {
-        let is_it = |object: &&Object| {
-            object.kind == kind.as_str() && object.name == expected.name && object.uid == expected.uid
-        };
-        let found = status.objects.iter().find(is_it);
+    fn compare(&mut self, expected: &Expected<'_>, schema: u32, pod: &str, status: &Status, found: Option<&Object>) {
         let current = |object: &&Object| object.digest == *expected.digest && object.generation == expected.generation;
         match (found.filter(current), &status.rejected) {
             (Some(Object { fault: Some(fault), .. }), _) => self.rejected.push(format!("{pod}: {fault}")),

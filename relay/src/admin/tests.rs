@@ -1,4 +1,4 @@
-use postern_wire::snapshot::Snapshot;
+use postern_wire::snapshot::{self as wire, Snapshot};
 use postern_wire::{SETTINGS_FILE, SettingsFile};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
@@ -56,7 +56,10 @@ impl Serving {
     }
 
     async fn load_settings(&self) {
-        let snapshot = Snapshot { schema: SCHEMA, domains: vec![], hosts: vec![], policies: vec![], nodes: vec![] };
+        self.load(Snapshot { schema: SCHEMA, domains: vec![], hosts: vec![], policies: vec![], nodes: vec![] }).await;
+    }
+
+    async fn load(&self, snapshot: Snapshot) {
         std::fs::write(self.folder.path().join(SETTINGS_FILE), SettingsFile::new(snapshot).to_json()).unwrap();
         let (sender, first) = oneshot::channel();
         let options = reload::Options::new(self.folder.path(), 1 << 20, 1 << 10);
@@ -104,6 +107,47 @@ async fn status_tells_what_is_in_force() {
     let after: Status = serde_json::from_str(&fetch(serving.address, "/status").await.1).unwrap();
     assert_eq!(after.settings, serving.admin.report.config().map(|config| config.digest.clone()));
     assert!(after.settings.is_some());
+}
+
+/// A host that trusts an authority whose file holds no certificate, and one that trusts everyone's.
+fn one_of_two_faulty() -> Snapshot {
+    let host = |ca: Option<&str>| wire::Host {
+        endpoints: Vec::new(),
+        mx: Vec::new(),
+        tls: wire::Way::Open(wire::Tls {
+            handshake: wire::Handshake::StartTls,
+            verification: wire::Verification::Verified,
+            server_name: None,
+            ca: ca.map(|file| wire::SecretFile(file.to_owned())),
+            client_certificate: None,
+        }),
+        auth: None,
+        limits: wire::HostLimits::default(),
+        sources: Vec::new(),
+        source_names: Vec::new(),
+        source_certificates: Vec::new(),
+        queue: wire::Queue { lifetime: 3600, null_sender_lifetime: None, warn_after: None },
+        suspend: false,
+    };
+    let hosts = vec![
+        wire::Section::new("faulty", "uid-faulty", 1, host(Some("ca"))),
+        wire::Section::new("fine", "uid-fine", 1, host(None)),
+    ];
+    Snapshot { schema: SCHEMA, domains: vec![], hosts, policies: vec![], nodes: vec![] }
+}
+
+#[tokio::test]
+async fn status_in_short_tells_only_what_is_not_in_force() {
+    let serving = serving(|_| {}).await;
+    std::fs::create_dir_all(serving.folder.path().join("secrets")).unwrap();
+    std::fs::write(serving.folder.path().join("secrets/ca"), "no certificate").unwrap();
+    serving.load(one_of_two_faulty()).await;
+    let told = async |path| serde_json::from_str::<Status>(&fetch(serving.address, path).await.1).unwrap();
+    let (all, short) = (told("/status").await, told("/status?objects=faults").await);
+    let names: Vec<_> = all.objects.iter().map(|object| (object.name.as_str(), object.fault.is_some())).collect();
+    assert_eq!(names, [("faulty", true), ("fine", false)]);
+    assert_eq!(short, Status { objects: vec![all.objects[0].clone()], faults_only: true, ..all.clone() });
+    assert_eq!(told("/status?objects=all").await, all);
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use postern_wire::{Digest, SETTINGS_FILE, SettingsFile};
+use postern_wire::{Digest, PACKED_FILE, SETTINGS_FILE, SHARDS_MAX, SettingsFile, shard_file};
 use tokio::time::Instant;
 
 use super::Options;
-use crate::config::{self, Config, Fault, Secrets};
+use crate::config::{self, Config, Fault, Secrets, Unreadable};
 
 /// What a look has found.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Folder {
     seen: Option<Fingerprint>,
     /// When it was last seen to change.
     changed: Option<Instant>,
+    /// Whether it was read since then, and could be believed.
+    read: bool,
     /// The digest over the files of the settings in force.
     in_force: Option<Digest>,
     /// Since when what is there now is bad, and whether that was said.
@@ -62,8 +64,11 @@ impl Fingerprint {
             return Self::Link(target);
         }
         let mut files = Vec::new();
-        if let Ok(metadata) = std::fs::metadata(directory.join(SETTINGS_FILE)) {
-            files.push((OsString::from(SETTINGS_FILE), stamp(&metadata)));
+        let shards = (1..=SHARDS_MAX).map(shard_file);
+        for name in [SETTINGS_FILE, PACKED_FILE].map(str::to_owned).into_iter().chain(shards) {
+            if let Ok(metadata) = std::fs::metadata(directory.join(&name)) {
+                files.push((OsString::from(name), stamp(&metadata)));
+            }
         }
         for entry in std::fs::read_dir(directory.join("secrets")).into_iter().flatten().flatten() {
             if let Ok(metadata) = std::fs::metadata(entry.path()) {
@@ -77,7 +82,7 @@ impl Fingerprint {
 
 impl Folder {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, seen: None, changed: None, in_force: None, bad: None, reported: false }
+        Self { options, seen: None, changed: None, read: false, in_force: None, bad: None, reported: false }
     }
 
     /// Looks at the folder; `asked`: reads it even when nothing seems to have changed.
@@ -86,12 +91,14 @@ impl Folder {
         if self.seen.as_ref() != Some(&fingerprint) {
             self.seen = Some(fingerprint);
             self.changed = Some(now);
+            self.read = false;
             self.bad = None;
         }
         // Two writes within one tick of the file system's clock look like one: after a change the files are read until
-        // a while has passed.
+        // a while has passed. Behind a link nothing is written any more.
         let patience = self.options.patience;
-        let settled = self.changed.is_some_and(|changed| now.duration_since(changed) > patience);
+        let final_once_read = self.read && matches!(self.seen, Some(Fingerprint::Link(_)));
+        let settled = final_once_read || self.changed.is_some_and(|changed| now.duration_since(changed) > patience);
         let undecided = matches!(self.bad, Some((_, false)));
         if settled && !undecided && !asked {
             return Found::Nothing;
@@ -99,6 +106,7 @@ impl Folder {
         match self.read(old) {
             Ok(built) => {
                 self.bad = None;
+                self.read = true;
                 let reported = std::mem::take(&mut self.reported);
                 match built {
                     Some((config, faults)) => Found::New(Box::new(config), faults),
@@ -126,13 +134,20 @@ impl Folder {
             Some(Fingerprint::Link(target)) => directory.join(target),
             _ => directory.clone(),
         };
-        let bytes =
-            config::read_file(&root.join(SETTINGS_FILE), *settings_size_max).map_err(|error| error.to_string())?;
         let in_folder = |error: &dyn std::fmt::Display| format!("{}: {error}", directory.display());
-        let file = SettingsFile::from_json(&bytes).map_err(|error| in_folder(&error))?;
+        let mut digests = Vec::new();
+        let file = |name: &str| match config::read_file(&root.join(name), *settings_size_max) {
+            Ok(content) => {
+                digests.push(Digest::of_bytes(&content));
+                Ok(Some(content))
+            }
+            Err(Unreadable::Missing(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
+        let file = SettingsFile::read(file, *settings_size_max).map_err(|error| in_folder(&error))?;
         let files = config::secret_files(&file.snapshot);
         let secrets = Secrets::read(&root, files, *secret_size_max).map_err(|error| error.to_string())?;
-        let content = content(&bytes, &secrets);
+        let content = content(digests, &secrets);
         if self.in_force.as_ref() == Some(&content) {
             return Ok(None);
         }
@@ -144,8 +159,7 @@ impl Folder {
 }
 
 /// A digest over all files that settings were made from.
-fn content(settings: &[u8], secrets: &Secrets) -> Digest {
-    let mut digests = vec![Digest::of_bytes(settings).to_string()];
-    digests.extend(secrets.iter().flat_map(|(name, content)| [name.to_owned(), Digest::of_bytes(content).to_string()]));
-    Digest::of(&digests)
+fn content(settings: Vec<Digest>, secrets: &Secrets) -> Digest {
+    let secrets: Vec<_> = secrets.iter().map(|(name, content)| (name, Digest::of_bytes(content))).collect();
+    Digest::of(&(settings, secrets))
 }

@@ -2,7 +2,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use postern_wire::snapshot::{self as wire, Section, Snapshot, Way};
-use postern_wire::{SCHEMA, SETTINGS_FILE, SettingsFile};
+use postern_wire::{Digest, SCHEMA, SETTINGS_FILE, SettingsFile};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -110,7 +110,7 @@ async fn a_broken_file_changes_nothing_and_is_reported_once() {
         (json(50).replace(":50", ":51"), "settings.json says that its digest is"),
         (
             json(50).replace(&format!("\"schema\":{SCHEMA}"), "\"schema\":99"),
-            "has schema 99, this relay reads up to 2: upgrade the relay",
+            "has schema 99, this relay reads up to 3: upgrade the relay",
         ),
         (json(1), "FilterPolicy default: FilterPolicy.spec.limits.hops is 1, must be between 5 and 200"),
     ] {
@@ -145,8 +145,14 @@ async fn a_half_written_file_is_given_time() {
 
 /// As the kubelet does: a new folder, then a link to it renamed over the old one.
 fn publish(folder: &Path, generation: &str, settings: &str) {
+    publish_files(folder, generation, &[(SETTINGS_FILE.to_owned(), settings.as_bytes().to_vec())]);
+}
+
+fn publish_files(folder: &Path, generation: &str, settings: &[(String, Vec<u8>)]) {
     std::fs::create_dir_all(folder.join(generation).join("secrets")).unwrap();
-    std::fs::write(folder.join(generation).join(SETTINGS_FILE), settings).unwrap();
+    for (name, content) in settings {
+        std::fs::write(folder.join(generation).join(name), content).unwrap();
+    }
     symlink(generation, folder.join("..data_tmp")).unwrap();
     std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
     let link = folder.join(SETTINGS_FILE);
@@ -168,10 +174,64 @@ async fn a_volume_is_followed_through_its_link() {
     assert_eq!(following.enforced(), digest(51));
 }
 
+/// Settings in two pieces and the file that names them.
+fn in_pieces(hops: u32) -> Vec<(String, Vec<u8>)> {
+    let mut snapshot = snapshot(hops);
+    let name = |number: u32| format!("{}@spam.example", Digest::of(&(hops, number)).short());
+    snapshot.policies[0].spec.senders.blocked = (0..200).map(name).collect();
+    let policy = snapshot.policies[0].spec.clone();
+    snapshot.policies = vec![Section::new("default", "uid", 1, policy)];
+    let file = SettingsFile::new(snapshot);
+    let whole = file.files(4000).main.content.len();
+    let files = file.files(whole / 2 + 1);
+    assert_eq!(files.shards.len(), 2);
+    files.into_all().map(|file| (file.name, file.content)).collect()
+}
+
+fn allows(hops: u32) -> impl Fn(&Following) -> bool {
+    let file =
+        |name: &str| Ok(in_pieces(hops).into_iter().find(|(known, _)| known == name).map(|(_, content)| content));
+    let digest = SettingsFile::read(file, 1 << 20).unwrap().digest.to_string();
+    move |it| it.enforced().as_deref() == Some(&digest)
+}
+
+#[tokio::test]
+async fn pieces_are_taken_when_the_last_of_them_is_there_and_never_mixed() {
+    let write = |folder: &Path, files: &[(String, Vec<u8>)]| {
+        files.iter().for_each(|(name, content)| std::fs::write(folder.join(name), content).unwrap());
+    };
+    let following = Following::start(|folder| write(folder, &in_pieces(50)), quick);
+    following.soon("the first settings", allows(50)).await;
+    let new = in_pieces(51);
+    let folder = following.folder.path().to_owned();
+    for part in [&new[..1], &new[1..2]] {
+        write(&folder, part);
+        let said = "is not the one that settings.json.zst names";
+        following.soon("a piece of other settings", |it| it.rejected().contains(said)).await;
+        assert!(allows(50)(&following));
+    }
+    write(&folder, &new[2..]);
+    following.soon("the new settings", allows(51)).await;
+    assert_eq!(following.rejected(), "");
+    std::fs::remove_file(folder.join("settings-2.json.zst")).unwrap();
+    following.soon("a missing piece", |it| it.rejected().contains("settings-2.json.zst is missing")).await;
+    assert!(allows(51)(&following));
+}
+
+#[tokio::test]
+async fn a_volume_goes_from_one_form_to_the_other() {
+    let following = Following::start(|folder| publish(folder, "..1", &json(50)), quick);
+    following.soon("the text", |it| it.enforced() == digest(50)).await;
+    publish_files(following.folder.path(), "..2", &in_pieces(51));
+    following.soon("the pieces", allows(51)).await;
+    publish(following.folder.path(), "..3", &json(52));
+    following.soon("the text again", |it| it.enforced() == digest(52)).await;
+}
+
 #[tokio::test]
 async fn waits_for_the_first_settings_and_says_what_is_missing() {
     let mut following = Following::start(|_| {}, quick);
-    following.soon("the reason", |it| it.rejected().ends_with("settings.json is missing")).await;
+    following.soon("the reason", |it| it.rejected().contains(": settings.json is missing")).await;
     assert!(following.first.try_recv().is_err());
     let mut snapshot = snapshot(50);
     let tls = wire::Tls {

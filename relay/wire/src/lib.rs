@@ -15,6 +15,6 @@ pub mod snapshot;
 pub mod status;
 
 pub use digest::Digest;
-pub use settings::{Invalid, SETTINGS_FILE, SettingsFile};
+pub use settings::{Invalid, PACKED_FILE, PLAIN_BYTES_MAX, SETTINGS_FILE, SHARDS_MAX, SettingsFile, shard_file};
 pub use snapshot::{SCHEMA, Section, Snapshot};
 pub use status::Status;

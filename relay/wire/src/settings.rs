@@ -1,18 +1,44 @@
-//! How a Snapshot becomes a file, and how a file is believed.
+//! How a Snapshot becomes files, and how files are believed.
 //!
 //! ```text
-//! settings.json      {"schema":1,"digest":"3f2a…","shards":[],"snapshot":{…}}
-//! secrets/NAME       one file for each secret that the snapshot refers to
+//! settings.json            {"schema":3,"digest":"3f2a…","shards":[],"snapshot":{…}}
+//! settings.json.zst        the same, compressed: when it is too large for one file as it is
+//! settings.json.zst        {"schema":3,"digest":"3f2a…","shards":["91ab…","07cd…"]}, compressed: when it is too large even so
+//! settings-1.json.zst …    then its compressed octets, in pieces: cat settings-?.json.zst | zstd -d
+//! secrets/NAME             one file for each secret that the snapshot refers to
 //! ```
-//! `digest` is the SHA-256 of the compact JSON of `snapshot`. Whoever reads the file computes it again, and that of every
-//! section: a file that is half written, mixed or edited is never believed.
+//! `digest` is the SHA-256 of the compact JSON of `snapshot`, and each of `shards` that of one piece. Whoever reads the files
+//! computes them again, and that of every section: files that are half written, mixed or edited are never believed.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, SCHEMA, Section, Snapshot};
 
+mod pack;
+mod read;
+
+pub use pack::{File, Files};
+
 /// The name of the file, in the mounted volume and in the ConfigMap.
 pub const SETTINGS_FILE: &str = "settings.json";
+
+/// Its name when it is compressed.
+pub const PACKED_FILE: &str = "settings.json.zst";
+
+/// How many further files there may be: each is a ConfigMap that the relays' volume has a place for from the start.
+pub const SHARDS_MAX: usize = 7;
+
+/// Octets of the settings before they are compressed: the operator writes no more, and a relay takes as much unless it is
+/// told otherwise.
+pub const PLAIN_BYTES_MAX: u64 = 64 << 20;
+
+/// The schema from which on relays read compressed settings.
+pub const PACKED_SINCE: u32 = 3;
+
+/// The name of a further file, counted from 1.
+pub fn shard_file(number: usize) -> String {
+    format!("settings-{number}.json.zst")
+}
 
 /// The content of `settings.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +48,7 @@ pub struct SettingsFile {
     pub schema: u32,
     /// The digest of `snapshot`: what people and status call "the settings".
     pub digest: Digest,
-    /// The SHA-256 of each further file, when one is not enough.
+    /// Always empty: settings in several files are put together again before they are one of these.
     pub shards: Vec<Digest>,
     /// The settings themselves.
     pub snapshot: Snapshot,
@@ -40,9 +66,40 @@ pub enum Invalid {
     /// Not JSON, or not of the shape of a Snapshot.
     #[error("{SETTINGS_FILE} cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// The file says that there are further files, which no schema up to [`SCHEMA`] has.
-    #[error("{SETTINGS_FILE} names {0} further files, which schema {SCHEMA} does not have")]
+    /// The file names further files where there are none, or more than there may be.
+    #[error("it names {0} further files; only a {PACKED_FILE} without a snapshot does so, up to {SHARDS_MAX}")]
     Sharded(usize),
+    /// Neither of the two is there.
+    #[error("{SETTINGS_FILE} is missing, and so is {PACKED_FILE}")]
+    Missing,
+    /// Both are there, and nothing says which is meant.
+    #[error("{SETTINGS_FILE} and {PACKED_FILE} are both there: one of them has to go")]
+    Ambiguous,
+    /// A file is there and cannot be had.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Not what the compression makes.
+    #[error("{file} cannot be decompressed: {source}")]
+    Packed {
+        /// The file, or the first of several that belong together.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Larger than the reader takes, before it was compressed.
+    #[error("{file} holds more than {max} octets when decompressed")]
+    TooLarge {
+        /// The file, or the first of several that belong together.
+        file: String,
+        /// The most that is taken.
+        max: u64,
+    },
+    /// One of the further files is not there (yet).
+    #[error("{0} is missing, which {PACKED_FILE} names")]
+    ShardMissing(String),
+    /// One of the further files is older or newer than the rest.
+    #[error("{0} is not the one that {PACKED_FILE} names: these files are not of one generation")]
+    ShardDiffers(String),
     /// The digest of the whole is not the digest of its content.
     #[error("{SETTINGS_FILE} says that its digest is {said}, but its content has {found}")]
     Digest {

@@ -16,7 +16,7 @@ use crate::Digest;
 /// |---|---|
 /// | 1 | the first |
 /// | 2 | [`Inbound::tls`], an empty [`Outbound::via`], [`Host::mx`], [`Host::auth`], [`Host::limits`], [`Host::source_names`], [`Host::source_certificates`], [`Handshake::Implicit`], [`Tls::client_certificate`], [`Queue::null_sender_lifetime`], [`Queue::warn_after`], [`Policy::blocked_names`] |
-/// | 3 | [`Snapshot::nodes`] |
+/// | 3 | [`Snapshot::nodes`]; settings in compressed files ([`crate::settings`]) |
 ///
 /// A section that uses nothing of a later schema has the same bytes as before it.
 pub const SCHEMA: u32 = 3;

@@ -21,8 +21,12 @@ pub struct Status {
     /// Why the files that are there now were not taken; the settings in force are older. Absent: they are in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
-    /// Each object of the settings in force.
+    /// Each object of the settings in force; or, with `faults_only`, each of which not all is.
     pub objects: Vec<Object>,
+    /// Whether `objects` holds only those with a fault: the answer to [`FAULTS_ONLY`]. Of thousands of objects that is all
+    /// that needs to be told to whoever knows the settings by their digest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub faults_only: bool,
     /// Each name that is a source or a blocked client in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<ResolvedName>,
@@ -55,6 +59,14 @@ pub struct Isolation {
     pub canary: String,
     /// Whether it was reached: then nothing isolates the relay.
     pub reached: bool,
+}
+
+/// The query with which a relay is asked for the objects with a fault only: `/status?objects=faults`.
+pub const FAULTS_ONLY: &str = "objects=faults";
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A name that stands for addresses, as one relay knows it now.

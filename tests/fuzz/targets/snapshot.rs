@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use postern_relay::config::{Secrets, build};
-use postern_wire::{SCHEMA, Section, SettingsFile, Snapshot};
+use postern_wire::{PACKED_FILE, SCHEMA, Section, SettingsFile, Snapshot};
 
 fn sealed<T: Clone + serde::Serialize>(sections: &[Section<T>]) -> Vec<Section<T>> {
     let sealed = |it: &Section<T>| Section::new(it.name.clone(), it.uid.clone(), it.generation, it.spec.clone());
@@ -13,6 +13,7 @@ fn sealed<T: Clone + serde::Serialize>(sections: &[Section<T>]) -> Vec<Section<T
 
 fuzz_target!(|text: &[u8]| {
     drop(SettingsFile::from_json(text));
+    drop(SettingsFile::read(|name| Ok((name == PACKED_FILE).then(|| text.to_vec())), 1 << 20));
     let Ok(Snapshot { schema, domains, hosts, policies, nodes }) = serde_json::from_slice::<Snapshot>(text) else { return };
     let (domains, hosts, policies) = (sealed(&domains), sealed(&hosts), sealed(&policies));
     let snapshot = Snapshot { schema: schema.min(SCHEMA), domains, hosts, policies, nodes };

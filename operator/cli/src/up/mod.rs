@@ -82,7 +82,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
     };
     let options = options(relay, &state)?;
-    volume::publish(&options.settings, &settings.file.to_json(), &settings.secrets)?;
+    volume::publish(&options.settings, &settings.files, &settings.secrets)?;
     tracing_subscriber::fmt()
         .with_env_filter(log)
         .with_writer(std::io::stderr)
@@ -174,7 +174,7 @@ fn publish(read: Result<Settings, Vec<Finding>>, volume: &Path, handle: &Handle,
     match read {
         Ok(settings) => {
             let before = handle.report().config().map(|config| config.digest.clone());
-            if let Err(error) = volume::publish(volume, &settings.file.to_json(), &settings.secrets) {
+            if let Err(error) = volume::publish(volume, &settings.files, &settings.secrets) {
                 // A full disk, say: the relay goes on by what it has, and the next edit tries again.
                 eprintln!("not enforced: {error:#}");
                 return;

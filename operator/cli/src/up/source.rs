@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use postern_operator::inputs::{Inputs, Kind, Object, ObjectRef};
-use postern_operator::render::render;
+use postern_operator::render::{files, render};
+use postern_wire::settings::Files;
 use postern_wire::{Digest, SettingsFile};
 use serde::Serialize;
 
@@ -25,6 +26,8 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) file: SettingsFile,
+    /// The same as it lies in the volume.
+    pub(super) files: Files,
     /// By file name.
     pub(super) secrets: BTreeMap<String, Vec<u8>>,
     pub(super) warnings: Vec<Finding>,
@@ -62,7 +65,7 @@ impl Source {
         }
         self.generations = generations;
         let file = render(&model, postern_wire::SCHEMA).settings;
-        Ok(Settings { file, secrets: secrets(&model), warnings, notes: manifests.notes.clone() })
+        Ok(Settings { files: files(&file), file, secrets: secrets(&model), warnings, notes: manifests.notes.clone() })
     }
 }
 

@@ -14,6 +14,7 @@ mod operator;
 mod process;
 mod proxy;
 
+mod answers;
 mod away;
 mod end_to_end;
 mod events;

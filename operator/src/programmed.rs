@@ -187,7 +187,8 @@ fn same(known: &BTreeMap<String, Report>, answers: &BTreeMap<String, Report>) ->
 
 /// What waits changes all the time, and no condition with it.
 fn is_same(one: &Status, other: &Status) -> bool {
-    let Status { version, schema, settings, rejected, objects, faults_only, names, queue: _, draining, isolation } = one;
+    let Status { version, schema, settings, rejected, objects, faults_only, names, queue: _, draining, isolation } =
+        one;
     *version == other.version
         && *schema == other.schema
         && *settings == other.settings

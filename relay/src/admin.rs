@@ -95,7 +95,7 @@ impl Admin {
         let usage = self.spool.get().map(Spool::usage);
         let number = |number: fn(&Usage) -> u64| usage.as_ref().map_or(0, number);
         Standing {
-            status: self.status(),
+            status: self.status(false),
             not_ready: self.not_ready(),
             messages: number(|usage| usage.messages),
             octets: number(|usage| usage.octets),

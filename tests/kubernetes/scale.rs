@@ -35,7 +35,7 @@ use crate::api_server::ApiServer;
 use crate::cluster::{admin, namespace};
 use crate::dmz::{Dmz, crds};
 use crate::files::{mount, people};
-use crate::operator::{USER, admit, command_line, rbac};
+use crate::operator::{USER, admit, command_line, objects};
 use crate::process::free_port;
 
 const DOMAINS: usize = 10_000;
@@ -77,7 +77,7 @@ async fn filled() -> Result<Dmz> {
     let client = admin().await?;
     crds(&client).await?;
     apply_rights(&client).await?;
-    let dmz = Dmz { namespace: namespace(&client, "scale").await?, client };
+    let dmz = Dmz { server: ApiServer::shared(), namespace: namespace(&client, "scale").await?, client };
     admit(&dmz.client, &dmz.namespace).await?;
     dmz.anchor("postern-relay").await?;
     dmz.put::<FilterPolicy>(json!({"metadata": {"name": "default"}, "spec": {}})).await?;
@@ -103,8 +103,9 @@ async fn filled() -> Result<Dmz> {
 }
 
 async fn apply_rights(client: &kube::Client) -> Result<()> {
-    manifests::apply::<ClusterRole>(client, &rbac("cluster.yaml")).await?;
-    manifests::apply::<ClusterRoleBinding>(client, &rbac("cluster.yaml")).await
+    let rights = objects("operator", "postern-system").await?;
+    manifests::apply::<ClusterRole>(client, &rights).await?;
+    manifests::apply::<ClusterRoleBinding>(client, &rights).await
 }
 
 /// What a kubelet does: whenever the settings have another digest, their files are put into the relay's volume.

@@ -64,6 +64,9 @@ fn status(digest: &Digest, objects: Vec<Object>, faults_only: bool) -> Status {
         objects,
         faults_only,
         names: Vec::new(),
+        queue: None,
+        draining: false,
+        isolation: None,
     }
 }
 

@@ -63,7 +63,8 @@ pub fn status(
         mine.entry((problem.object.kind, &problem.object.name)).or_default().push(problem);
     }
     let late = problems.iter().filter(|problem| problem.effect == Effect::Late).map(|problem| &*problem.message);
-    let scene = Scene { inputs, problems: mine, late: late.collect(), rendered, reports: Reports::of(relays), now };
+    let scene =
+        Scene { inputs, problems: mine, late: late.collect(), rendered, relays, reports: Reports::of(relays), now };
     let snapshot = &rendered.settings.snapshot;
     let domains = inputs.domains.iter().map(|object| {
         let section = section(&snapshot.domains, &object.meta.name);
@@ -157,6 +158,7 @@ struct Scene<'a> {
     /// Why what is pending takes longer than it should.
     late: Vec<&'a str>,
     rendered: &'a Rendered,
+    relays: &'a [Relay],
     reports: Reports<'a>,
     now: Timestamp,
 }

@@ -45,6 +45,7 @@ impl Serving {
                 settings: None,
                 rejected: None,
                 objects: Vec::new(),
+                faults_only: false,
                 names: Vec::new(),
                 queue: None,
                 draining: false,

@@ -10,8 +10,8 @@ use kube::core::object::HasSpec;
 use kube::{Api, Resource};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
 use postern_operator::inputs::{Anchor, Inputs, Meta, Object, Place, Published, Secret as Given, SecretBytes};
-use postern_operator::render::SETTINGS;
-use postern_wire::{SETTINGS_FILE, SettingsFile, Snapshot};
+use postern_operator::render::{SETTINGS, config_map_of};
+use postern_wire::{PLAIN_BYTES_MAX, SettingsFile, Snapshot};
 use serde::de::DeserializeOwned;
 
 use super::{Cluster, RELAYS};
@@ -24,12 +24,18 @@ impl Cluster {
     pub(crate) fn settings(&self) -> Result<SettingsFile> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let what = || format!("the ConfigMap {SETTINGS} of namespace {}", self.namespace);
-        let Some(map) = self.runtime.block_on(api.get_opt(SETTINGS)).with_context(what)? else {
+        if self.runtime.block_on(api.get_opt(SETTINGS)).with_context(what)?.is_none() {
             bail!("{} does not exist: the operator has published no settings, and the relays take no mail", what());
+        }
+        // Large ones lie in several ConfigMaps.
+        let content = |file: &str| {
+            let map = self.runtime.block_on(api.get_opt(&config_map_of(file))).map_err(|error| error.to_string())?;
+            Ok(map.and_then(|map| {
+                let text = map.data.and_then(|mut data| data.remove(file)).map(String::into_bytes);
+                text.or_else(|| Some(map.binary_data?.remove(file)?.0))
+            }))
         };
-        let text = map.data.as_ref().and_then(|data| data.get(SETTINGS_FILE));
-        let text = text.with_context(|| format!("{} has no key {SETTINGS_FILE}", what()))?;
-        SettingsFile::from_json(text.as_bytes()).with_context(what)
+        SettingsFile::read(content, PLAIN_BYTES_MAX).with_context(what)
     }
 
     /// The three kinds as they are now, with the published settings beside them. Their ConfigMaps and Secrets are not read yet.
@@ -46,7 +52,7 @@ impl Cluster {
             paused: false,
         });
         inputs.nodes = Some(published.nodes.iter().filter_map(|range| range.parse().ok()).collect());
-        inputs.published = Some(Published { snapshot: published.clone(), secrets: BTreeMap::new() });
+        inputs.published = Some(Published { snapshot: published.clone(), secrets: BTreeMap::new() }.into());
         Ok(inputs)
     }
 

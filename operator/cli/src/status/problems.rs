@@ -188,6 +188,7 @@ mod tests {
             settings: Some(Digest::of(&"new")),
             rejected: None,
             objects: Vec::new(),
+            faults_only: false,
             names: Vec::new(),
             queue: None,
             draining: false,

@@ -139,22 +139,15 @@ async fn steer(trigger: &Trigger, handle: &Handle, limits: &Limits, smtp: &OnceL
     trigger.advance(Stage::Leaving);
     if smtp.get().is_some() {
         info!("stopping: new connections are taken for {:?} more", limits.drain_accept_time);
-        or_end(handle, limits.drain_accept_time).await;
+        handle.or_end(limits.drain_accept_time).await;
     }
     trigger.advance(Stage::Draining);
     info!("draining: what was begun, and what is due, may take {:?} more", limits.drain_time);
     let settling = limits.drain_time / 4;
-    or_end(handle, limits.drain_time - settling).await;
+    handle.or_end(limits.drain_time - settling).await;
     trigger.advance(Stage::Settling);
-    or_end(handle, settling).await;
+    handle.or_end(settling).await;
     trigger.advance(Stage::Ended);
-}
-
-async fn or_end(handle: &Handle, time: Duration) {
-    tokio::select! {
-        () = sleep(time) => {}
-        () = handle.wished(Wish::End) => {}
-    }
 }
 
 /// What all parts are made from.

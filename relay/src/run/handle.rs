@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
 use crate::reload::Report;
 
@@ -84,6 +86,14 @@ impl Handle {
         match found {
             Some(address) => address,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for so long, or until it is to end now.
+    pub(super) async fn or_end(&self, time: Duration) {
+        tokio::select! {
+            () = sleep(time) => {}
+            () = self.wished(Wish::End) => {}
         }
     }
 

@@ -46,7 +46,7 @@ fn environment(pod: &Value) -> BTreeMap<String, String> {
 /// The options of a relay in this pod: every variable by the flag of its name.
 fn options(pod: &Value) -> Options {
     let environment = environment(pod);
-    let of_process = ["POSTERN_SETTINGS", "POSTERN_SPOOL", "POSTERN_LOG", "POSTERN_LOG_FORMAT", "POSTERN_CANARY"];
+    let of_process = ["POSTERN_SETTINGS", "POSTERN_SPOOL", "POSTERN_LOG", "POSTERN_LOG_FORMAT"];
     let flags = environment.iter().filter(|(name, _)| !of_process.contains(&name.as_str()));
     let flags = flags.filter_map(|(name, value)| {
         let flag = name.strip_prefix("POSTERN_")?.to_lowercase().replace('_', "-");

@@ -119,6 +119,11 @@ impl Cluster {
         PathBuf::from(format!("/run/netns/postern-{}-{namespace}", self.number))
     }
 
+    /// Where a node's containerd keeps the network namespaces of its pods.
+    pub(crate) fn pod_networks(&self, node: &str) -> PathBuf {
+        self.folder.join(node).join("containerd-run/io.containerd.grpc.v1.cri/netns")
+    }
+
     /// What a program of the cluster has printed, such as `kubelet-a`: its last lines.
     pub(crate) fn last_words(&self, component: &str, lines: usize) -> String {
         let text = fs::read(self.logs.join(format!("{component}.log"))).unwrap_or_default();
@@ -193,11 +198,17 @@ impl Cluster {
 
     /// Installs or upgrades a chart of this repository with the images of this build, and waits until all of it runs.
     pub(crate) fn chart(&self, chart: &str, namespace: &str, values: &[&str]) -> Result<String> {
+        self.release(chart, namespace, values, &["--wait", "--timeout=4m"])
+    }
+
+    /// The same, waiting or not.
+    pub(crate) fn release(&self, chart: &str, namespace: &str, values: &[&str], wait: &[&str]) -> Result<String> {
         let release = format!("postern-{chart}");
         let folder = repository(&format!("charts/{chart}")).display().to_string();
         let image = format!("image.repository=postern.test/{release},image.tag=test,image.pullPolicy=IfNotPresent");
         let mut args = vec!["upgrade", "--install", &release, &folder, "--namespace", namespace, "--create-namespace"];
-        args.extend(["--wait", "--timeout=4m", "--set", &image]);
+        args.extend(wait);
+        args.extend(["--set", &image]);
         args.extend(values.iter().flat_map(|value| ["--set", value]));
         self.helm(&args)
     }

@@ -16,6 +16,9 @@ use crate::network;
 use crate::peer::Peer;
 use crate::trouble;
 
+/// A load balancer is of no cluster by itself, and Helm would wait for its address.
+const CHEAP: &[&str] = &["service.type=NodePort", "spool.size=1Gi"];
+
 pub(crate) struct Dmz {
     pub(crate) namespace: String,
     /// Held for as long as the DMZ is there.
@@ -45,10 +48,25 @@ impl Dmz {
         let cluster = Cluster::shared();
         cluster.operator();
         let dmz = Self { namespace: format!("{hint}-{}", process::id()), undisturbed: None };
-        // A load balancer is of no cluster by itself, and Helm would wait for its address.
+        dmz.upgrade(relays, values).unwrap();
+        dmz
+    }
+
+    /// The chart with these values in place of the earlier ones; ready.
+    pub(crate) fn upgrade(&self, relays: u32, values: &[&str]) -> Result<()> {
         let replicas = format!("replicas={relays}");
-        let values = [&["service.type=NodePort", "spool.size=1Gi", &replicas], values].concat();
-        cluster.chart("relay", &dmz.namespace, &values).unwrap();
+        let values = [CHEAP, &[&replicas], values].concat();
+        Cluster::shared().chart("relay", &self.namespace, &values).map(drop)
+    }
+
+    /// With one relay, and not waited for: the operator has no rights here until [`Self::upgrade`].
+    pub(crate) fn unattended(hint: &str) -> Self {
+        let undisturbed = Some(undisturbed());
+        let cluster = Cluster::shared();
+        cluster.operator();
+        let dmz = Self { namespace: format!("{hint}-{}", process::id()), undisturbed };
+        let values = [CHEAP, &["replicas=1", "operator.serviceAccount=nobody"]].concat();
+        cluster.release("relay", &dmz.namespace, &values, &[]).unwrap();
         dmz
     }
 

@@ -10,9 +10,16 @@ mod cluster;
 mod dmz;
 mod network;
 mod peer;
+mod spot;
 mod trouble;
+mod world;
 
+mod before;
+mod guard;
+mod isolation;
 mod latency;
 mod moving;
+mod paths;
 mod quickstart;
+mod scaling;
 mod standing;

@@ -9,10 +9,10 @@ use crate::cluster::{Cluster, alone, eventually, undisturbed};
 use crate::peer::Peer;
 
 /// A namespace that goes with the test.
-struct Namespace(String);
+pub(crate) struct Namespace(pub(crate) String);
 
 impl Namespace {
-    fn new(hint: &str) -> Self {
+    pub(crate) fn new(hint: &str) -> Self {
         let name = format!("{hint}-{}", process::id());
         Cluster::shared().kubectl(&["create", "namespace", &name]).unwrap();
         Self(name)

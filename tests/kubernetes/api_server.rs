@@ -130,6 +130,11 @@ impl ApiServer {
         Ok(self.url.trim_start_matches("https://").parse()?)
     }
 
+    /// Where `kubectl`, say, is.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.assets.join(name)
+    }
+
     /// A file in the folder of this run, removed with it.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)

@@ -29,3 +29,4 @@ mod programmed;
 mod quickstart;
 mod rights;
 mod services;
+mod tool;

@@ -17,7 +17,7 @@ mod process;
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::stream::{StreamExt, TryStreamExt};
@@ -25,6 +25,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
+use postern_tests::clock::now;
 use postern_tests::program::Program;
 use postern_tests::relay::Relay;
 use postern_tests::usage;
@@ -137,7 +138,7 @@ async fn ready(dmz: &Dmz) -> Result<usize> {
 }
 
 async fn within(time: Duration, what: &str, holds: impl AsyncFn() -> Result<()>) -> Duration {
-    let begun = Instant::now();
+    let begun = now();
     loop {
         match holds().await {
             Ok(()) => return begun.elapsed(),
@@ -172,14 +173,14 @@ fn takes(relay: &Relay, recipient: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_domains_fit_and_a_change_of_one_is_enforced_soon_and_told_to_it_alone() {
-    let begun = Instant::now();
+    let begun = now();
     let dmz = Arc::new(filled().await.unwrap());
     println!("{DOMAINS} domains created in {:.1?}", begun.elapsed());
 
     let mut command = Command::new("env");
     command.args(command_line("scale", USER, free_port().unwrap()).unwrap());
     command.arg(format!("--namespace={}", dmz.namespace));
-    let begun = Instant::now();
+    let begun = now();
     let operator = Program::start(&mut command, &ApiServer::shared().file("operator.log")).unwrap();
     let mut relay = Relay::prepare().unwrap();
     within(ALL_TOLD_WITHIN, "everything is published", async || {

@@ -1,0 +1,172 @@
+//! `kubectl postern` against a real API server: called by kubectl, with a kubeconfig, by the rights of its user. There is no
+//! kubelet here: what goes through exec is tested on a cluster with nodes.
+
+use std::env;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use postern_crds::{FilterPolicy, RelayDomain};
+use postern_tests::program::own;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::api_server::ApiServer;
+use crate::cluster::eventually;
+use crate::dmz::Dmz;
+
+/// kubectl with our plugin on its path.
+struct Tool {
+    folder: TempDir,
+    namespace: String,
+}
+
+impl Tool {
+    fn new(namespace: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        for name in ["kubectl-postern", "kubectl_complete-postern"] {
+            symlink(own("postern")?, folder.path().join(name))?;
+        }
+        Ok(Self { folder, namespace: namespace.to_owned() })
+    }
+
+    fn run(&self, user: &str, group: Option<&str>, arguments: &[&str]) -> Result<Output> {
+        let server = ApiServer::shared();
+        let path = format!("{}:{}", self.folder.path().display(), env::var("PATH")?);
+        let mut command = Command::new(server.program("kubectl"));
+        command.env("PATH", path).env("KUBECONFIG", server.kubeconfig(user, user, group)?);
+        command.current_dir(self.folder.path()).arg("postern").args(arguments);
+        Ok(command.output()?)
+    }
+
+    /// As an administrator, in the namespace: exit code, standard output and standard error.
+    fn admin(&self, arguments: &[&str]) -> Result<(i32, String, String)> {
+        let output = self.run("admin", Some("system:masters"), &[arguments, &["-n", &self.namespace]].concat())?;
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
+    }
+
+    fn explain(&self, arguments: &[&str]) -> Result<(i32, Value)> {
+        let question = ["explain", "--client", "192.0.2.7", "--from", "a@b.example", "-o", "json"];
+        let (code, out, err) = self.admin(&[&question, arguments].concat())?;
+        Ok((code, serde_json::from_str(&out).with_context(|| err)?))
+    }
+}
+
+fn nowhere() -> SocketAddr {
+    ([198, 51, 100, 7], 25).into()
+}
+
+async fn published(dmz: &Dmz) {
+    eventually("all is published", async || {
+        let map = dmz.api::<ConfigMap>().get("postern-settings").await?;
+        let text = map.data.unwrap_or_default().remove("settings.json").unwrap_or_default();
+        ensure!(text.contains("dora@example.com") && text.contains("mailbox-server"), "not yet");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_explanation_is_that_of_the_settings_that_the_relays_obey() {
+    let dmz = Dmz::new("explain").await.unwrap();
+    dmz.quickstart(nowhere()).await.unwrap();
+    let recipients = json!({"metadata": {"name": "example-recipients"}, "data": {"addresses": "dora@example.com\n"}});
+    dmz.put::<ConfigMap>(recipients).await.unwrap();
+    published(&dmz).await;
+    let tool = Tool::new(&dmz.namespace).unwrap();
+
+    let (code, answer) = tool.explain(&["--to", "dora@example.com"]).unwrap();
+    assert_eq!((code, &answer["verdict"]), (0, &json!("accepted")), "{answer:#}");
+    assert!(answer["settings"].get("notes").is_none(), "{answer:#}");
+    assert!(answer.to_string().contains("mailbox-server (198.51.100.7:25)"), "{answer:#}");
+    assert_eq!(tool.explain(&["--to", "bob@example.com"]).unwrap().0, 3);
+
+    // What is not applied yet, laid over what is there: the recipients stay those of the cluster's ConfigMap.
+    let blocked = "apiVersion: postern.io/v1alpha1\nkind: FilterPolicy\nmetadata: {name: default}\nspec: {senders: {blocked: ['*@b.example']}}\n";
+    std::fs::write(tool.folder.path().join("policy.yaml"), blocked).unwrap();
+    let (code, answer) = tool.explain(&["--to", "dora@example.com", "--what-if", "policy.yaml"]).unwrap();
+    assert_eq!((code, &answer["before"]["verdict"]), (3, &json!("accepted")), "{answer:#}");
+    assert!(answer["recipients"][0]["reply"].as_str().unwrap().starts_with("550 5.7.1"), "{answer:#}");
+
+    // A pause freezes the settings: what is newer is named.
+    let paused = json!({"metadata": {"annotations": {"postern.io/paused": "true"}}});
+    dmz.api::<k8s_openapi::api::apps::v1::StatefulSet>()
+        .patch("postern-relay", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(&paused))
+        .await
+        .unwrap();
+    dmz.told::<FilterPolicy>("default", "Programmed", "False", "Paused").await;
+    dmz.put::<FilterPolicy>(json!({"metadata": {"name": "default"}, "spec": {"limits": {"hops": 20}}})).await.unwrap();
+    let (_, answer) = tool.explain(&["--to", "dora@example.com"]).unwrap();
+    let notes = answer["settings"]["notes"].to_string();
+    assert!(notes.contains("FilterPolicy/default is newer than these settings"), "{answer:#}");
+    let (code, out, err) = tool.admin(&["status"]).unwrap();
+    assert_eq!(code, 3, "{err}");
+    assert!(out.contains("! settings: paused") && out.contains("postern.io/paused-"), "{out}");
+}
+
+#[tokio::test]
+async fn a_status_tells_what_is_wrong_first_and_what_to_do() {
+    let dmz = Dmz::new("status").await.unwrap();
+    dmz.put::<FilterPolicy>(json!({"metadata": {"name": "default"}, "spec": {}})).await.unwrap();
+    let spec =
+        json!({"domains": ["example.com"], "deliverTo": [{"name": "nobody"}], "recipients": {"mode": "AcceptAll"}});
+    dmz.put::<RelayDomain>(json!({"metadata": {"name": "broken"}, "spec": spec})).await.unwrap();
+    dmz.told::<RelayDomain>("broken", "ResolvedRefs", "False", "HostNotFound").await;
+    let tool = Tool::new(&dmz.namespace).unwrap();
+    let (code, out, err) = tool.admin(&["status"]).unwrap();
+    assert_eq!(code, 3, "{err}");
+    for said in [
+        "! relays: there is no relay pod: no mail is taken\n    helm install",
+        "! RelayDomain/broken: ResolvedRefs=False, HostNotFound",
+        &format!("    kubectl -n {} describe relaydomain broken", dmz.namespace),
+        "Isolation  closed but for",
+        "Objects    1 RelayDomain, 0 RelayHost, 1 FilterPolicy",
+    ] {
+        assert!(out.contains(said), "{said:?} is missing in:\n{out}");
+    }
+
+    // Pods that nobody runs: each is named, with what the API server says.
+    dmz.relay_pod("postern-relay-0", nowhere()).await.unwrap();
+    let (code, out, _) = tool.admin(&["status"]).unwrap();
+    assert!(code == 3 && out.contains("! postern-relay-0: it cannot be asked: "), "{out}");
+    let (code, _, err) = tool.admin(&["queue", "list"]).unwrap();
+    assert!(code == 1 && err.contains("postern-relay-0"), "{err}");
+    let (code, _, err) = tool.admin(&["queue", "list", "--pod", "other"]).unwrap();
+    assert!(code == 1 && err.contains("no relay pod other in namespace") && err.contains("postern-relay-0"), "{err}");
+    let (code, _, err) = tool.admin(&["trace", "bob@example.com"]).unwrap();
+    assert!(code == 1 && err.contains("postern-relay-0: its log cannot be read"), "{err}");
+}
+
+#[tokio::test]
+async fn who_may_do_nothing_is_told_so() {
+    let dmz = Dmz::new("rightless").await.unwrap();
+    let tool = Tool::new(&dmz.namespace).unwrap();
+    for arguments in [
+        &["status"][..],
+        &["queue", "list"],
+        &["trace", "a@b.example"],
+        &["explain", "--client", "192.0.2.7", "--from", "<>", "--to", "a@b.example"],
+    ] {
+        let output = tool.run("stranger", None, &[arguments, &["-n", &dmz.namespace]].concat()).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("User \"stranger\" cannot") && said.contains(&dmz.namespace), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn kubectl_knows_its_plugin() {
+    let tool = Tool::new("default").unwrap();
+    let output = tool.run("admin", Some("system:masters"), &["queue", "--help"]).unwrap();
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(help.contains("Usage: kubectl postern queue"), "{help}");
+    let server = ApiServer::shared();
+    let path = format!("{}:{}", tool.folder.path().display(), env::var("PATH").unwrap());
+    let mut command = Command::new(server.program("kubectl"));
+    let asked = command.env("PATH", path).args(["__complete", "postern", "queue", "re"]).output().unwrap();
+    let completed = String::from_utf8_lossy(&asked.stdout);
+    assert!(completed.starts_with("retry\nrelease\n"), "{completed}");
+}

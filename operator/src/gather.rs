@@ -38,6 +38,8 @@ const SECRET_TYPES_NEVER_READ: &str =
 const USUAL_ANCHOR: &str = "postern-relay";
 /// The container port, by its name, at which a relay answers for its status.
 const STATUS_PORT: &str = "http";
+/// The annotation that `kubectl apply` writes.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// All that is watched in one namespace.
 pub(crate) struct Caches {
@@ -132,9 +134,13 @@ impl Caches {
     }
 }
 
-/// Whoever edited what: only the objects that the operator writes are asked that.
+/// Leaves out who edited what, which only the objects that the operator writes are asked, and what kubectl keeps of the last
+/// apply: the whole object once more.
 fn slim<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove(LAST_APPLIED);
+    }
 }
 
 fn slim_unless<K: Resource>(object: &mut K, keep: bool) {

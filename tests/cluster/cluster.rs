@@ -155,9 +155,19 @@ impl Cluster {
         drop(file.and_then(|mut file| writeln!(file, "{figure}")));
     }
 
+    /// A program of Kubernetes, such as `kubectl`.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.assets.join(name)
+    }
+
+    /// By which the administrator reaches it.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("admin.kubeconfig")
+    }
+
     fn kubectl_command(&self) -> Command {
-        let mut command = Command::new(self.assets.join("kubectl"));
-        command.arg("--kubeconfig").arg(self.folder.join("admin.kubeconfig"));
+        let mut command = Command::new(self.program("kubectl"));
+        command.arg("--kubeconfig").arg(self.kubeconfig());
         command.arg("--cache-dir").arg(self.folder.join("kubectl"));
         command
     }
@@ -189,7 +199,7 @@ impl Cluster {
     /// What `helm` prints, run as the administrator.
     pub(crate) fn helm(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new(self.assets.join("helm"));
-        command.arg("--kubeconfig").arg(self.folder.join("admin.kubeconfig"));
+        command.arg("--kubeconfig").arg(self.kubeconfig());
         for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(variable, self.folder.join("helm"));
         }

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::api_server::ApiServer;
 use crate::cluster::eventually;
 use crate::dmz::Dmz;
+use crate::operator;
 
 /// kubectl with our plugin on its path.
 struct Tool {
@@ -92,12 +93,17 @@ async fn an_explanation_is_that_of_the_settings_that_the_relays_obey() {
     assert!(answer["recipients"][0]["reply"].as_str().unwrap().starts_with("550 5.7.1"), "{answer:#}");
 
     // A pause freezes the settings: what is newer is named.
+    let before = operator::reconciles(&dmz.namespace);
     let paused = json!({"metadata": {"annotations": {"postern.io/paused": "true"}}});
     dmz.api::<k8s_openapi::api::apps::v1::StatefulSet>()
         .patch("postern-relay", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(&paused))
         .await
         .unwrap();
-    dmz.told::<FilterPolicy>("default", "Programmed", "False", "Paused").await;
+    eventually("the operator has seen the pause", async || {
+        ensure!(operator::reconciles(&dmz.namespace) > before, "it has not looked since");
+        Ok(())
+    })
+    .await;
     dmz.put::<FilterPolicy>(json!({"metadata": {"name": "default"}, "spec": {"limits": {"hops": 20}}})).await.unwrap();
     let (_, answer) = tool.explain(&["--to", "dora@example.com"]).unwrap();
     let notes = answer["settings"]["notes"].to_string();

@@ -26,7 +26,7 @@ use crate::history::{ANNOTATION, History, from_annotation};
 use crate::inputs::{self, Anchor, Inputs, Meta, Object, Place, Published, SecretBytes, Written, WrittenKind};
 use crate::names::{Names, Resolved};
 use crate::nodes::Nodes;
-use crate::programmed;
+use crate::programmed::{self, Readiness};
 use crate::render::{MANAGED_BY, SECRETS, config_map_of, is_reserved};
 use crate::services::Services;
 use crate::{RELAY_SELECTOR, Settings};
@@ -129,7 +129,7 @@ impl Caches {
     pub(crate) fn relay_pods(&self) -> Vec<programmed::Pod> {
         let staying = self.pods.all().into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         staying
-            .map(|pod| programmed::Pod { name: pod.name_any(), ready: is_ready(&pod), status: status_port(&pod) })
+            .map(|pod| programmed::Pod { name: pod.name_any(), readiness: readiness(&pod), status: status_port(&pod) })
             .collect()
     }
 }
@@ -304,9 +304,16 @@ pub(crate) fn is_ours(meta: &ObjectMeta) -> bool {
     labelled || fields.iter().any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+fn readiness(pod: &Pod) -> Readiness {
+    let Some(status) = &pod.status else { return Readiness::NotReady };
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+        return Readiness::Ready;
+    }
+    match status.container_statuses.as_deref() {
+        Some(containers @ [_, ..]) if containers.iter().all(|container| container.ready) => Readiness::Doubted,
+        _ => Readiness::NotReady,
+    }
 }
 
 fn status_port(pod: &Pod) -> Result<SocketAddr, String> {

@@ -65,12 +65,21 @@ fn object<T>(kind: Kind, section: &Section<T>) -> Object {
     Object { kind, name, uid, generation: *generation, digest: digest.clone(), fault: None }
 }
 
+/// Whether a pod takes mail. Each is asked: one that is not ready may be waiting for settings of a schema that it can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    /// Its kubelet has called its containers ready, and somebody else the pod not: as whoever watches the nodes does when a
+    /// kubelet could not reach the API server for a while. It is ready when it answers.
+    Doubted,
+    NotReady,
+}
+
 /// A relay pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pod {
     pub(crate) name: String,
-    /// Whether it takes mail. One that is not is asked too: it may be waiting for settings of a schema that it can read.
-    pub(crate) ready: bool,
+    pub(crate) readiness: Readiness,
     /// The address of its status port, or why there is none.
     pub(crate) status: Result<SocketAddr, String>,
 }
@@ -104,11 +113,12 @@ impl Relays {
     /// What is known of these pods: of one that was not asked yet, that it does not answer.
     pub(crate) fn reports(&self, pods: &[Pod]) -> Vec<Relay> {
         let answers = self.answers.borrow();
-        let report = |pod: &Pod| match (pod.ready, answers.get(&pod.name)) {
-            (false, Some(known @ Report::NotReady(_))) => known.clone(),
-            (false, _) => Report::NotReady(None),
-            (true, Some(known @ (Report::Answered(_) | Report::Unreachable(_)))) => known.clone(),
-            (true, _) => unreachable("it was not asked yet"),
+        let report = |pod: &Pod| match (pod.readiness, answers.get(&pod.name)) {
+            (Readiness::Ready, Some(known @ (Report::Answered(_) | Report::Unreachable(_)))) => known.clone(),
+            (Readiness::Ready, _) => unreachable("it was not asked yet"),
+            (Readiness::Doubted, Some(known @ (Report::Answered(_) | Report::NotReady(_)))) => known.clone(),
+            (Readiness::NotReady, Some(known @ Report::NotReady(_))) => known.clone(),
+            (Readiness::Doubted | Readiness::NotReady, _) => Report::NotReady(None),
         };
         pods.iter().map(|pod| Relay { pod: pod.name.clone(), report: report(pod) }).collect()
     }
@@ -118,7 +128,11 @@ impl Relays {
     pub(crate) fn were_asked(&self, pods: &[Pod]) -> bool {
         let answers = self.answers.borrow();
         let asked = |pod: &Pod| matches!(answers.get(&pod.name), Some(Report::Answered(_) | Report::Unreachable(_)));
-        pods.iter().all(|pod| !pod.ready || asked(pod))
+        pods.iter().all(|pod| match pod.readiness {
+            Readiness::Ready => asked(pod),
+            Readiness::Doubted => answers.contains_key(&pod.name),
+            Readiness::NotReady => true,
+        })
     }
 }
 
@@ -212,12 +226,16 @@ struct Heard {
 
 async fn report(pod: &Pod, settings: Option<&Settings>, before: Option<&Heard>) -> (Report, Option<Heard>) {
     let (answer, heard) = answer(&pod.status, settings, before).await;
-    let report = match (answer, pod.ready) {
-        (answer, true) => answer,
-        (Report::Answered(status), false) => Report::NotReady(Some(status.schema)),
-        (_, false) => Report::NotReady(None),
-    };
-    (report, heard)
+    (believed(answer, pod.readiness), heard)
+}
+
+/// What an answer, or none, means of a pod of this readiness.
+fn believed(answer: Report, readiness: Readiness) -> Report {
+    match (answer, readiness) {
+        (answer, Readiness::Ready) | (answer @ Report::Answered(_), Readiness::Doubted) => answer,
+        (Report::Answered(status), Readiness::NotReady) => Report::NotReady(Some(status.schema)),
+        (_, Readiness::Doubted | Readiness::NotReady) => Report::NotReady(None),
+    }
 }
 
 async fn answer(

@@ -15,9 +15,8 @@ use crate::dmz::Dmz;
 use crate::network::inside;
 use crate::peer::Peer;
 
-/// How long the API server is away. After some 50 s without word from a kubelet the cluster itself calls its pods not ready,
-/// and status would rightly say so.
-const AWAY: Duration = Duration::from_secs(30);
+/// How long the API server is away: longer than the cluster waits for a kubelet before it calls its pods not ready.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// What each condition of each object here says, and since when.
 fn conditions(dmz: &Dmz) -> Result<BTreeMap<String, String>> {

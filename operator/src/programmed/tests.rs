@@ -114,3 +114,25 @@ async fn what_an_older_relay_says_is_taken_for_all() {
     assert_eq!(*heard(&relay, &settings, None).await.full, all);
     assert_eq!(relay.asked(), [SHORT]);
 }
+
+#[test]
+fn a_pod_that_only_others_call_not_ready_is_taken_by_its_own_word() {
+    let answered = || Report::Answered(status(&Digest::of(&"settings"), Vec::new(), false).into());
+    let count = |answer: Report, readiness| match believed(answer, readiness) {
+        Report::Answered(_) => "ready",
+        Report::Unreachable(_) => "unreachable",
+        Report::NotReady(Some(_)) => "asked",
+        Report::NotReady(None) => "nothing",
+    };
+    for (readiness, said, silent) in [
+        (Readiness::Ready, "ready", "unreachable"),
+        (Readiness::Doubted, "ready", "nothing"),
+        (Readiness::NotReady, "asked", "nothing"),
+    ] {
+        assert_eq!(
+            (count(answered(), readiness), count(unreachable("no"), readiness)),
+            (said, silent),
+            "{readiness:?}"
+        );
+    }
+}

@@ -222,9 +222,14 @@ async fn ten_thousand_domains_fit_and_a_change_of_one_is_enforced_soon_and_told_
     assert!(told.len() <= 12, "{told:?}");
 
     let used = usage::of(operator.pid()).unwrap();
-    let (peak, now) = (used.resident_peak >> 20, used.resident >> 20);
-    println!("the operator has {now} MiB, had {peak} MiB at most, and took {:.1?} of a processor", used.cpu);
-    assert!(used.resident_peak <= MEMORY_MAX, "{peak} MiB");
+    // A debug build maps some times more of itself than what is shipped: the program's own file does not count here.
+    let mapped = usage::of_files(operator.pid()).unwrap();
+    let (peak, now, mapped) = (used.resident_peak >> 20, used.resident >> 20, mapped >> 20);
+    println!(
+        "the operator has {now} MiB, had {peak} MiB at most, {mapped} MiB of its own file; {:.1?} of a processor",
+        used.cpu
+    );
+    assert!((peak - mapped) << 20 <= MEMORY_MAX, "{peak} MiB, {mapped} MiB of them its own file");
     kubelet.abort();
 }
 

@@ -28,6 +28,14 @@ pub fn proportional(pid: u32) -> Result<u64> {
     kibibytes(&rollup, "Pss:")
 }
 
+/// What of its resident memory is files that it has mapped, such as its program, octets (`RssFile`).
+///
+/// # Errors
+/// When there is no such process.
+pub fn of_files(pid: u32) -> Result<u64> {
+    kibibytes(&fs::read_to_string(format!("/proc/{pid}/status"))?, "RssFile:")
+}
+
 /// The processes that this one has started and that still run, from `/proc`.
 ///
 /// # Errors

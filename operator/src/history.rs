@@ -1,7 +1,7 @@
 //! What DNS has answered in the last 24 hours: kept in memory, and written down for the next operator. Pure.
 //!
 //! It is written as an annotation on the NetworkPolicy that it feeds ([`ANNOTATION`]): each address with the hour in which it
-//! was heard. As long as the same addresses are heard, it is written anew at most every six hours ([`REWRITTEN`]), so that a
+//! was heard. As long as the same addresses are heard, it is written anew at most every six hours (`REWRITTEN`), so that a
 //! second look writes nothing. What is read back may therefore have been heard up to seven hours later than it says, and is
 //! believed for so much longer: an address stays for at least 24 hours after its last answer, and for 31 at most.
 

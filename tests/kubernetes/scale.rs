@@ -1,8 +1,8 @@
 //! Ten thousand RelayDomains in one namespace: what the operator needs for them, and how soon a change is enforced.
 //!
 //! A program of its own, with an API server of its own: the other tests shall not wait for it. It prints what it measured;
-//! `cargo test --release --test scale -- --nocapture` shows what a user would see. The bounds asserted here hold for a debug
-//! build on a busy machine too, but for the memory, which is the same in both.
+//! `cargo test --release --test scale -- --nocapture` shows what a user would see. The bounds asserted of a debug build, which
+//! a busy machine makes slower still, are wider.
 #![expect(clippy::unwrap_used, reason = "a test may fail with a panic")]
 #![allow(dead_code, reason = "of what the tests with an API server share, this one needs a part")]
 
@@ -46,8 +46,9 @@ const PEOPLE: usize = 3;
 const LISTED: usize = 50_000;
 /// Requests of the test under way.
 const AT_ONCE: usize = 32;
-/// Of the operator, resident.
-const MEMORY_MAX: u64 = 256 << 20;
+/// Of the operator, resident, without its own file. 256 MiB are promised of what is shipped; the frames and copies of a debug
+/// build come on top.
+const MEMORY_MAX: u64 = if cfg!(debug_assertions) { 288 } else { 256 } << 20;
 /// From a change to the relay that enforces it; 5 s are promised, of a release build that has the machine for itself.
 const ENFORCED_WITHIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 5 });
 const ALL_TOLD_WITHIN: Duration = Duration::from_secs(600);

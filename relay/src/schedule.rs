@@ -314,6 +314,11 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         self.workers
     }
 
+    /// How many of them wait for more work.
+    pub fn idle_workers(&self) -> usize {
+        self.destinations.iter().flatten().map(|destination| destination.idle.len()).sum()
+    }
+
     /// How many messages wait, each counted for each of its destinations.
     pub fn waiting(&self) -> usize {
         self.destinations.iter().flatten().map(Destination::len).sum()

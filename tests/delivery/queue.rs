@@ -249,6 +249,18 @@ fn draining_delivers_what_is_due() {
 }
 
 #[test]
+fn draining_waits_for_no_connection_that_is_kept_open() {
+    let hop = Hop::start(&["S 220 hop.test ESMTP\nSERVE"]);
+    let mut plan = Plan::new(Settings::to(&[hop.address]));
+    plan.limits.delivery_idle_time = Duration::from_secs(300);
+    let post = plan.start();
+    post.post_one();
+    post.wait_until_empty();
+    assert!(post.drain().queue().is_empty());
+    assert_eq!(hop.all("QUIT").len(), 1);
+}
+
+#[test]
 fn draining_waits_for_nothing_that_is_due_later() {
     let mut plan = Plan::new(Settings::to(&[loopback::address()]));
     (plan.limits.retry_first, plan.limits.retry_max) = (Duration::from_secs(600), Duration::from_secs(600));

@@ -140,9 +140,9 @@ impl Scheduler {
         self.drain(&shutdown).await;
     }
 
-    /// Whether nothing is due.
+    /// Whether nothing is due. A connection that is kept open for a next message is no reason to stay.
     fn is_idle(&self) -> bool {
-        self.to_route.is_empty() && self.looking.is_empty() && self.tasks.is_empty()
+        self.to_route.is_empty() && self.looking.is_empty() && self.tasks.len() == self.schedule.idle_workers()
     }
 
     /// Nothing more is given out; what is under way is finished, until it must stop.

@@ -19,13 +19,13 @@ use crate::leader::{Operator, SERVER, unattended};
 const ANNOTATION: &str = "postern.io/dns-answers";
 
 /// A name server that gives every name one address.
-struct NameServer {
-    address: SocketAddr,
+pub(crate) struct NameServer {
+    pub(crate) address: SocketAddr,
     says: Arc<Mutex<[u8; 4]>>,
 }
 
 impl NameServer {
-    async fn start(says: [u8; 4]) -> Result<Self> {
+    pub(crate) async fn start(says: [u8; 4]) -> Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         let (address, says) = (socket.local_addr()?, Arc::new(Mutex::new(says)));
         let said = says.clone();

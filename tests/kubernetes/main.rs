@@ -20,6 +20,7 @@ mod end_to_end;
 mod events;
 mod harness;
 mod healing;
+mod hostile;
 mod invalid;
 mod large;
 mod leader;

@@ -250,7 +250,7 @@ impl Scene<'_> {
             status: status.to_owned(),
             observed_generation: Some(generation),
             reason: reason.as_str().to_owned(),
-            message: cut(message),
+            message: told(&message),
             last_transition_time: same
                 .map_or_else(|| Time(seconds(self.now)), |same| same.last_transition_time.clone()),
         }
@@ -262,11 +262,15 @@ fn seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-fn cut(message: String) -> String {
-    match message.char_indices().nth(MESSAGE_CHARS_MAX) {
-        None => message,
-        Some((end, _)) => format!("{} …", &message[..end]),
+/// As a condition may have it: `kubectl describe` shows it as it is, and a part of it may be a relay's own words, which are
+/// not to steer a terminal.
+fn told(message: &str) -> String {
+    let printable = |letter: char| if letter.is_control() { '?' } else { letter };
+    let mut told: String = message.chars().take(MESSAGE_CHARS_MAX).map(printable).collect();
+    if message.chars().nth(MESSAGE_CHARS_MAX).is_some() {
+        told.push_str(" …");
     }
+    told
 }
 
 /// The problems of one object.

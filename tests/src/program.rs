@@ -16,7 +16,7 @@ use crate::clock::wait_for;
 /// A program of this workspace, as this build has it.
 ///
 /// The first call lets cargo bring them all up to date: cargo builds another package's programs for no test, and a test
-/// of yesterday's program shows nothing.
+/// of yesterday's program shows nothing. To measure what is shipped, `POSTERN_PROGRAMS` names the folder of another build.
 ///
 /// # Errors
 /// When the build fails.
@@ -30,6 +30,9 @@ pub fn own(name: &str) -> Result<PathBuf> {
 }
 
 fn build_all() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os("POSTERN_PROGRAMS") {
+        return fs::canonicalize(&folder).with_context(|| folder.display().to_string());
+    }
     let test = env::current_exe()?;
     let folder = test.ancestors().nth(2).context("a test program lies in PROFILE/deps")?.to_owned();
     let target = folder.parent().context("a profile's folder lies in the target folder")?;

@@ -2,9 +2,9 @@
 //!
 //! In this order: the isolation of the relays; without it nothing more. The paths through it. What the settings refer to,
 //! then the settings: of several parts the one that names the others last, and no part goes before that. Then the relays'
-//! kubelets are woken, and what is no longer wanted goes. Each object is compared with
-//! the cache first and sent only when it differs, by server-side apply with the field manager [`FIELD_MANAGER`]. A write
-//! that fails becomes a [`Failure`] and stops only what must not happen without it.
+//! kubelets are woken (and later those again whose relays do not follow), and what is no longer wanted goes. Each object is
+//! compared with the cache first and sent only when it differs, by server-side apply with the field manager
+//! [`FIELD_MANAGER`]. A write that fails becomes a [`Failure`] and stops only what must not happen without it.
 
 mod applied;
 mod status;
@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::problem::DEFAULT_POLICY;
 pub(crate) use applied::Applied;
 
-use crate::render::{BASE, DEFAULT_DENY, DIGEST_ANNOTATION, Rendered, is_reserved};
+use crate::render::{BASE, DEFAULT_DENY, DIGEST_ANNOTATION, REMINDER_ANNOTATION, Rendered, is_reserved};
 
 /// The owner, to the API server, of the fields that the operator sets.
 pub const FIELD_MANAGER: &str = "postern";
@@ -211,22 +211,37 @@ impl Writer<'_> {
     /// A kubelet refreshes a pod's volumes at once when the pod changes, and else within a minute or so. A pod that
     /// may not be marked gets its settings all the same, later.
     async fn wake_relays(&self, digest: &Digest, failures: &mut Vec<Failure>) {
-        let api = Api::<Pod>::namespaced(self.client.clone(), self.namespace);
-        let mark = json!({"metadata": {"annotations": {DIGEST_ANNOTATION: digest}}});
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         for pod in self.caches.pods.all() {
-            let marked = pod.annotations().get(DIGEST_ANNOTATION).is_some_and(|marked| marked == digest.as_str());
-            if marked || pod.metadata.deletion_timestamp.is_some() {
-                continue;
+            if !is_marked(&pod, digest) && pod.metadata.deletion_timestamp.is_none() {
+                failures.extend(self.mark(&pod, json!({DIGEST_ANNOTATION: digest})).await.err());
             }
-            match answered(api.patch_status(&pod.name_any(), &params, &Patch::Merge(&mark))).await {
-                Ok(live) => {
-                    self.metrics.wrote("Pod", "mark");
-                    self.caches.pods.put(live);
-                }
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => failures.push(self.failed(format!("Pod {}", pod.name_any()), Loss::Time, error)),
+        }
+    }
+
+    /// Changes these pods once more, for their relays have not followed the settings with this digest. Not one that could
+    /// not be marked with it: that is told already.
+    pub(crate) async fn remind_relays(&self, pods: &[String], digest: &Digest) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        for pod in pods.iter().filter_map(|name| self.caches.pods.get(name)).filter(|pod| is_marked(pod, digest)) {
+            let reminders = pod.annotations().get(REMINDER_ANNOTATION).and_then(|number| number.parse::<u32>().ok());
+            let next = reminders.unwrap_or_default().wrapping_add(1).to_string();
+            failures.extend(self.mark(&pod, json!({REMINDER_ANNOTATION: next})).await.err());
+        }
+        failures
+    }
+
+    async fn mark(&self, pod: &Pod, annotations: Value) -> Result<(), Failure> {
+        let (name, mark) = (pod.name_any(), json!({"metadata": {"annotations": annotations}}));
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api = Api::<Pod>::namespaced(self.client.clone(), self.namespace);
+        match answered(api.patch_status(&name, &params, &Patch::Merge(&mark))).await {
+            Ok(live) => {
+                self.metrics.wrote("Pod", "mark");
+                self.caches.pods.put(live);
+                Ok(())
             }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(self.failed(format!("Pod {name}"), Loss::Time, error)),
         }
     }
 
@@ -240,6 +255,10 @@ impl Writer<'_> {
 async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     let answer = timeout(ANSWER_WITHIN, request).await;
     answer.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
+}
+
+fn is_marked(pod: &Pod, digest: &Digest) -> bool {
+    pod.annotations().get(DIGEST_ANNOTATION).is_some_and(|marked| marked == digest.as_str())
 }
 
 fn is_isolation(policy: &NetworkPolicy) -> bool {

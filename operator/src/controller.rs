@@ -1,7 +1,7 @@
 //! One task for each DMZ: whatever changes in its namespace wakes it, and the whole DMZ is rendered from its caches.
 //!
 //! Problems of objects are no errors: they are in the status, and wait for a change. Only what the API server did not take
-//! is tried again, soon and then ever more slowly, at most once a minute. The
+//! is tried again, and only who does not follow is woken again: soon and then ever more slowly, at most once a minute. The
 //! status is written in either case. A DMZ that nothing is left of is let go, and found again when something appears.
 
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ use crate::names::Names;
 use crate::nodes::Nodes;
 use crate::problem::{Effect, Problem};
 use crate::programmed::Relays;
+use crate::reminders::{Due, Reminders};
 use crate::render::{Room, schema_for};
 use crate::services::Services;
 use crate::status::status;
@@ -124,12 +125,13 @@ async fn look_after(context: Context, namespace: String, mut shutdown: watch::Re
     // Ends with this function, and with it every watch.
     let mut watches = JoinSet::new();
     context.nodes.follow(changed.clone(), &mut watches);
-    let dmz = Dmz {
+    let mut dmz = Dmz {
         caches: Caches::start(&context.client, &namespace, &changed, &mut watches),
         services: Services::start(&context.client, changed.clone(), &mut watches),
         names: Names::start(&context.settings.dns, changed.clone(), &mut watches),
         relays: Relays::start(changed.clone(), &mut watches),
         applied: Applied::default(),
+        reminders: Reminders::default(),
         context,
         namespace,
     };
@@ -166,22 +168,31 @@ struct Dmz {
     services: Services,
     relays: Relays,
     applied: Applied,
+    reminders: Reminders,
+}
+
+/// What a reconcile leaves undone.
+struct Left {
+    failures: Vec<Failure>,
+    /// When relays that lag behind are to be looked after again.
+    remind: Option<Duration>,
 }
 
 impl Dmz {
     /// When to reconcile again, if nothing changes before.
-    async fn reconcile_and_count(&self, failures_in_a_row: &mut u32) -> Option<Duration> {
+    async fn reconcile_and_count(&mut self, failures_in_a_row: &mut u32) -> Option<Duration> {
         let began = Instant::now();
         let (ended, again) = match self.reconcile().await {
-            Ok(failures) if failures.iter().all(Failure::is_past) => {
+            Ok(Left { failures, remind }) if failures.iter().all(Failure::is_past) => {
                 *failures_in_a_row = 0;
-                (Ended::DONE, None)
+                (Ended::DONE, remind)
             }
-            Ok(failures) => {
+            Ok(Left { failures, remind }) => {
                 let bounds = if failures.iter().all(Failure::is_permanent) { RETRY_PERMANENT } else { RETRY };
                 let pause = bounds.0.saturating_mul(1 << (*failures_in_a_row).min(10));
                 *failures_in_a_row += 1;
-                (Ended::FAILED, Some(pause.min(bounds.1)))
+                let pause = pause.min(bounds.1);
+                (Ended::FAILED, Some(remind.map_or(pause, |remind| remind.min(pause))))
             }
             Err(waits_for) => {
                 debug!(namespace = self.namespace, waits_for, "not yet");
@@ -194,32 +205,36 @@ impl Dmz {
     }
 
     /// Makes the namespace as its objects say. `Err`: what it still waits for; the wait ends with a change.
-    async fn reconcile(&self) -> Result<Vec<Failure>, String> {
-        let Self { context, namespace, caches, applied, .. } = self;
+    async fn reconcile(&mut self) -> Result<Left, String> {
+        let Self { context, namespace, caches, applied, reminders, .. } = self;
         let Context { client, settings, nodes, metrics, events } = context;
         let writer = Writer { client, namespace, caches, applied, metrics, events };
 
-        let inputs = gather(settings, &self.namespace, &self.caches, &self.names, &self.services, nodes)?;
-        let pods = self.caches.relay_pods();
+        let inputs = gather(settings, namespace, caches, &self.names, &self.services, nodes)?;
+        let pods = caches.relay_pods();
         let relays = self.relays.reports(&pods);
 
         let schema = schema_for(&relays, inputs.published.as_deref());
         let (mut problems, rendered) = fit(&inputs, schema, &Room::default());
 
         let mut failures = writer.apply(&rendered).await;
+        let digest = &rendered.settings.digest;
+        let Due { pods: due, again: remind } =
+            reminders.due(rendered.config_maps.as_ref().map(|_| digest), &relays, Instant::now());
+        failures.extend(writer.remind_relays(&due, digest).await);
         problems.extend(failures.iter().filter_map(problem));
         problems.extend(late(&failures));
         let asked = self.relays.were_asked(&pods);
         self.relays.ask(pods, &rendered.settings);
         if !asked {
-            return Ok(failures);
+            return Ok(Left { failures, remind });
         }
 
         let statuses = status(&inputs, &problems, &rendered, &relays, Timestamp::now());
         // Telling ten thousand objects takes a while; what they were told from has no use any more.
         drop((inputs, rendered, relays));
         failures.extend(writer.write_status(&statuses).await);
-        Ok(failures)
+        Ok(Left { failures, remind })
     }
 }
 

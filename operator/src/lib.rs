@@ -27,6 +27,7 @@ mod names;
 mod nodes;
 mod operator;
 mod programmed;
+mod reminders;
 mod services;
 
 pub use apply::FIELD_MANAGER;

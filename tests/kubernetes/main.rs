@@ -31,3 +31,4 @@ mod quickstart;
 mod rights;
 mod services;
 mod tool;
+mod woken;

@@ -92,7 +92,7 @@ pub(crate) fn enforcing(file: &SettingsFile) -> Status {
     }
 }
 
-async fn small_dmz(hint: &str) -> Dmz {
+pub(crate) async fn small_dmz(hint: &str) -> Dmz {
     let dmz = Dmz::new(hint).await.unwrap();
     dmz.quickstart(([10, 20, 0, 11], 25).into()).await.unwrap();
     // It names all the others: from here on the settings do not change by themselves.

@@ -24,7 +24,7 @@ mod snapshot;
 
 pub use network_policy::{BASE, DEFAULT_DENY, MONITORING_LABEL, OPERATOR_LABEL, RELAY_LABEL};
 pub use secret::SECRETS;
-pub use snapshot::{DIGEST_ANNOTATION, SETTINGS, config_map_of, schema_for};
+pub use snapshot::{DIGEST_ANNOTATION, REMINDER_ANNOTATION, SETTINGS, config_map_of, schema_for};
 
 /// The label, key and value, of every object that the operator writes.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "postern");

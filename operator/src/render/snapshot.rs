@@ -18,6 +18,9 @@ pub const SETTINGS: &str = "postern-settings";
 /// The annotation with the digest of the settings, on the ConfigMap (and on each pod, to wake its kubelet).
 pub const DIGEST_ANNOTATION: &str = "postern.io/settings-digest";
 
+/// The annotation with a number that grows whenever the kubelet of a pod is woken again for the same settings.
+pub const REMINDER_ANNOTATION: &str = "postern.io/settings-reminder";
+
 /// The schema to write: the lowest that a relay reports, within those that this build writes. Of a ready one that has not
 /// answered (yet) it is what was published last, and so it is when none answers: relays that start anew must find what
 /// they could read before.

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -34,6 +35,10 @@ use crate::shutdown::{Shutdown, Stage};
 use crate::spool::{Progress, Spool, Usage};
 use crate::tls::Certificates;
 
+/// For how long a relay that is done answers whoever follows its end. More than twice as long as the operator waits between
+/// two questions.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// What is told. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admin {
@@ -55,6 +60,8 @@ pub struct Admin {
     pub canary: Canary,
     /// Whether we are stopping.
     pub shutdown: Shutdown,
+    /// Whether somebody has asked for the status since we are: whoever wants to know what will be left.
+    pub followed: Arc<AtomicBool>,
 }
 
 impl Admin {
@@ -105,6 +112,14 @@ impl Admin {
         }
     }
 
+    /// Goes on answering for a moment when everything is done, if somebody follows how much is left: the operator, which
+    /// tells it of the volume of a relay that is scaled in, asks twice a second.
+    pub async fn last_word(&self) {
+        if self.followed.load(Ordering::Relaxed) {
+            sleep(LAST_WORD).await;
+        }
+    }
+
     /// What of each object is in force. A domain that requires TLS can get no mail while there is no certificate.
     fn objects(&self, config: &Config, faults_only: bool) -> Vec<Object> {
         let bare = self.certificates.as_ref().is_none_or(Certificates::is_empty);
@@ -148,12 +163,11 @@ fn age(oldest: Option<Timestamp>) -> u64 {
     u64::try_from(age).unwrap_or(0)
 }
 
-/// Serves until the relay ends.
+/// Serves until it is dropped: what waits when the relay ends is told, too.
 ///
 /// # Errors
 /// When the listener cannot be used.
 pub async fn serve(listener: TcpListener, admin: Admin, limits: &Limits) -> io::Result<()> {
-    let shutdown = admin.shutdown.clone();
     let listener = Bounded {
         listener,
         places: Arc::new(Semaphore::new(usize::try_from(limits.http_connections).unwrap_or(Semaphore::MAX_PERMITS))),
@@ -165,10 +179,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, limits: &Limits) -> io::
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .with_state(admin);
-    tokio::select! {
-        served = axum::serve(listener, router).into_future() => served,
-        () = shutdown.reached(Stage::Ended) => Ok(()),
-    }
+    axum::serve(listener, router).await
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
@@ -189,6 +200,9 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 async fn status(State(admin): State<Admin>, asked: Uri) -> Response {
+    if admin.shutdown.stage() > Stage::Serving {
+        admin.followed.store(true, Ordering::Relaxed);
+    }
     axum::Json(admin.status(asked.query() == Some(FAULTS_ONLY))).into_response()
 }
 

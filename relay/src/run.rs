@@ -111,6 +111,7 @@ pub async fn run(options: Options, handle: Handle) -> Result<(), Failure> {
             certificates: None,
             canary: Canary::default(),
             shutdown: shutdown.clone(),
+            followed: Arc::default(),
         },
         handle: handle.clone(),
         view: Arc::default(),
@@ -173,6 +174,7 @@ impl Relay {
             Ok(live) = first => live,
             () = self.shutdown.reached(Stage::Draining) => {
                 spool.close().await;
+                self.admin.last_word().await;
                 return Ok(());
             }
         };
@@ -193,6 +195,7 @@ impl Relay {
         self.until_drained(server, delivery).await?;
         spool.close().await;
         info!("drained: {} wait in the spool", spool.usage().messages);
+        self.admin.last_word().await;
         Ok(())
     }
 

@@ -106,6 +106,38 @@ fn mail_goes_where_the_settings_say_and_nowhere_else() -> Result<()> {
 }
 
 #[test]
+fn a_relay_that_ends_is_heard_until_nothing_changes_any_more() -> Result<()> {
+    let nobody = loopback::address();
+    let mut relay = relay(&contoso(nobody, &["bob@contoso.test"]))?;
+    let mut client = relay.client()?;
+    client.say("MAIL FROM:<a@elsewhere.test>", 250)?;
+    client.say("RCPT TO:<bob@contoso.test>", 250)?;
+    client.say("DATA", 354)?;
+    let (mut client, http) = (Some(client), relay.http);
+    let last = thread::scope(|scope| {
+        let ends = scope.spawn(|| relay.stop());
+        let mut last = None;
+        // As seldom as the operator asks.
+        while let Ok((_, body)) = get(http, "/status") {
+            let status: Status = serde_json::from_str(&body)?;
+            if let Some(mut client) = client.take_if(|_| status.draining) {
+                client.send(b"Subject: late\r\n\r\nIt waits.\r\n.\r\nQUIT\r\n")?;
+                client.expect(250)?;
+                client.expect(221)?;
+            }
+            last = status.draining.then_some(status.queue).flatten();
+            thread::sleep(Duration::from_millis(500));
+        }
+        ends.join().map_err(|_| anyhow::anyhow!("a panic"))??;
+        anyhow::Ok(last)
+    })?;
+    let last = last.context("it was never heard to end")?;
+    assert_eq!(last.messages, 1);
+    assert!(relay.log().contains("drained: 1 wait in the spool"), "{}", relay.log());
+    Ok(())
+}
+
+#[test]
 fn a_source_sends_as_its_domain_and_as_no_other() -> Result<()> {
     let sink = Sink::start()?;
     let relay = relay(&contoso(sink.address(), &[]))?;

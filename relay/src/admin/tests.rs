@@ -29,6 +29,7 @@ async fn serving(change: impl FnOnce(&mut Limits)) -> Serving {
         certificates: None,
         canary: Canary::default(),
         shutdown,
+        followed: Arc::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

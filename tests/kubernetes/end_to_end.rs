@@ -21,7 +21,7 @@ const MESSAGE: &[u8] = b"Subject: hello\r\n\r\nIt works.\r\n";
 
 /// An address of this machine that is not a loopback one: those are refused as targets in a cluster. Nothing is sent:
 /// connecting a UDP socket only asks for the route, and what is sent to such an address never leaves the machine.
-fn own_address() -> SocketAddr {
+pub(crate) fn own_address() -> SocketAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect("198.51.100.1:9").expect("this machine has an address besides the loopback ones");
     let ip = socket.local_addr().unwrap().ip();
@@ -56,13 +56,6 @@ async fn verified_host(dmz: &Dmz, address: SocketAddr) {
     .unwrap();
 }
 
-fn answer(relay: &Relay, recipient: &str) -> Result<String> {
-    let mut client = relay.client()?;
-    client.say("EHLO client.test", 250)?;
-    client.say("MAIL FROM:<someone@elsewhere.example>", 250)?;
-    Ok(client.ask(&format!("RCPT TO:<{recipient}>"))?.to_string())
-}
-
 #[tokio::test]
 async fn a_message_passes_a_relay_that_obeys_what_the_operator_wrote() {
     let dmz = Dmz::new("end-to-end").await.unwrap();
@@ -94,17 +87,17 @@ async fn a_message_passes_a_relay_that_obeys_what_the_operator_wrote() {
     let mails = sink.wait_for_mails(1, Duration::from_secs(30)).unwrap();
     assert_eq!(mails[0].recipients, ["<alice@example.com>"]);
     assert!(String::from_utf8_lossy(&mails[0].content).ends_with("\r\nSubject: hello\r\n\r\nIt works.\r\n"));
-    assert!(answer(&relay, "dora@example.com").unwrap().contains("550 5.1.1"));
-    assert!(answer(&relay, "someone@other.example").unwrap().contains("550 5.7.1"));
+    assert!(relay.answer("dora@example.com").unwrap().contains("550 5.1.1"));
+    assert!(relay.answer("someone@other.example").unwrap().contains("550 5.7.1"));
 
     // A recipient more: told only when the relay takes it.
     let recipients = json!({"metadata": {"name": "example-recipients"}, "data": {"addresses": "dora@example.com\n"}});
     dmz.put::<ConfigMap>(recipients).await.unwrap();
     dmz.told::<RelayDomain>("example", "Programmed", "False", "Pending").await;
-    assert!(answer(&relay, "dora@example.com").unwrap().contains("550 5.1.1"));
+    assert!(relay.answer("dora@example.com").unwrap().contains("550 5.1.1"));
     assert_ne!(mount(&dmz, &relay).await.unwrap().digest, file.digest);
     dmz.told::<RelayDomain>("example", "Ready", "True", "Ready").await;
-    assert!(answer(&relay, "dora@example.com").unwrap().starts_with("250"));
+    assert!(relay.answer("dora@example.com").unwrap().starts_with("250"));
 
     let objects: BTreeMap<String, String> = status(&relay);
     assert_eq!(

@@ -20,13 +20,6 @@ fn recipient(seed: &str) -> String {
     people(seed, 1, "contoso.test").trim().to_owned()
 }
 
-fn answer(relay: &Relay, recipient: &str) -> Result<String> {
-    let mut client = relay.client()?;
-    client.say("EHLO client.test", 250)?;
-    client.say("MAIL FROM:<someone@elsewhere.example>", 250)?;
-    Ok(client.ask(&format!("RCPT TO:<{recipient}>"))?.to_string())
-}
-
 #[tokio::test]
 async fn settings_take_further_config_maps_while_they_need_them_and_relays_obey_them_all() {
     let dmz = Dmz::new("large").await.unwrap();
@@ -61,7 +54,7 @@ async fn settings_take_further_config_maps_while_they_need_them_and_relays_obey_
     dmz.relay_pod("postern-relay-0", relay.http).await.unwrap();
     dmz.told::<RelayDomain>("contoso", "Ready", "True", "Ready").await;
     for name in lists {
-        assert!(answer(&relay, &recipient(name)).unwrap().starts_with("250"), "{name}");
+        assert!(relay.answer(&recipient(name)).unwrap().starts_with("250"), "{name}");
     }
 
     let writes = dmz.settled().await;
@@ -82,8 +75,8 @@ async fn settings_take_further_config_maps_while_they_need_them_and_relays_obey_
     })
     .await;
     dmz.told::<RelayDomain>("contoso", "Ready", "True", "Ready").await;
-    assert!(answer(&relay, &recipient("first")).unwrap().starts_with("250"));
-    assert!(answer(&relay, &recipient("second")).unwrap().contains("550 5.1.1"));
+    assert!(relay.answer(&recipient("first")).unwrap().starts_with("250"));
+    assert!(relay.answer(&recipient("second")).unwrap().contains("550 5.1.1"));
     let writes = dmz.writes().unwrap();
     let (named, gone) = order(&writes).unwrap();
     assert!(named < gone, "{writes:?}");

@@ -208,6 +208,16 @@ impl Relay {
         Client::greeted(self.smtp)
     }
 
+    /// What it answers a stranger who has mail for this recipient.
+    ///
+    /// # Errors
+    /// When the session does not come so far.
+    pub fn answer(&self, recipient: &str) -> Result<String> {
+        let mut client = self.client()?;
+        client.say("MAIL FROM:<someone@elsewhere.example>", 250)?;
+        Ok(client.ask(&format!("RCPT TO:<{recipient}>"))?.to_string())
+    }
+
     /// What it answers to `GET path`: the code and the body.
     ///
     /// # Errors

@@ -48,6 +48,9 @@ vocabulary! {
         PartiallyInvalid,
         /// FilterPolicy `default`, of the whole DMZ: no relay reaches what no NetworkPolicy opens. Absent while no relay answers.
         Isolated,
+        /// Present only when there is something to say. FilterPolicy `default`, of the whole DMZ: relays that were scaled in
+        /// have left mail on their volumes, or nobody knows whether they have.
+        MailKept,
     }
 }
 
@@ -88,6 +91,7 @@ vocabulary! {
         /// ResolvedRefs, False: what is named exists, but does not hold what is needed.
         ContentInvalid,
         /// ResolvedRefs, Unknown: the operator may not read what is named; the Role of the DMZ, or its ClusterRole, is missing.
+        /// MailKept, Unknown: it may not list the volumes; the Role is that of an older chart.
         Forbidden,
 
         /// Programmed, False: some ready relays do not enforce this generation yet.
@@ -113,6 +117,11 @@ vocabulary! {
         NotEnforced,
         /// Isolated, Unknown: a relay has not tried yet, or was not told what to try.
         NotTried,
+
+        /// MailKept, True: there are fewer relays than there were, and some of those that went had not delivered everything.
+        ScaledIn,
+        /// An event, when MailKept ends: the relays are back, or their claims are deleted.
+        NothingKept,
 
         /// Ready, False: `Isolated` is False, although the policies are the operator's.
         NotIsolated,

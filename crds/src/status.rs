@@ -53,6 +53,38 @@ pub struct PolicyStatus {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+    /// Of `default`, for the whole DMZ: the volumes that relays left when they were scaled in, by the relays' numbers, at
+    /// most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["claim".into()]))]
+    pub kept_volumes: Vec<KeptVolume>,
+}
+
+/// The volume of a relay that was scaled in: it stays, and what the relay could not deliver is on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptVolume {
+    /// The PersistentVolumeClaim.
+    #[schemars(length(max = 253))]
+    pub claim: String,
+    /// The pod whose queue it holds, when there is one again.
+    #[schemars(length(max = 253))]
+    pub relay: String,
+    /// Messages that waited there when the relay was last asked, while it was ending. Absent: nobody knows.
+    #[schemars(range(min = 0))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<i64>,
+}
+
+impl KeptVolume {
+    /// How many are listed.
+    pub const LISTED_MAX: usize = 32;
+
+    /// Whether there is mail on it, or may be.
+    pub fn may_hold_mail(&self) -> bool {
+        self.messages != Some(0)
+    }
 }
 
 /// What `kubectl get` shows of a RelayDomain.

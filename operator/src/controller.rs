@@ -22,6 +22,7 @@ use crate::discover;
 use crate::events::Events;
 use crate::fit::fit;
 use crate::gather::{Caches, gather};
+use crate::going::Going;
 use crate::metrics::{Ended, Metrics};
 use crate::names::Names;
 use crate::nodes::Nodes;
@@ -130,6 +131,7 @@ async fn look_after(context: Context, namespace: String, mut shutdown: watch::Re
         services: Services::start(&context.client, changed.clone(), &mut watches),
         names: Names::start(&context.settings.dns, changed.clone(), &mut watches),
         relays: Relays::start(changed.clone(), &mut watches),
+        going: Going::start(&mut watches),
         applied: Applied::default(),
         reminders: Reminders::default(),
         context,
@@ -167,6 +169,7 @@ struct Dmz {
     names: Names,
     services: Services,
     relays: Relays,
+    going: Going,
     applied: Applied,
     reminders: Reminders,
 }
@@ -210,7 +213,9 @@ impl Dmz {
         let Context { client, settings, nodes, metrics, events } = context;
         let writer = Writer { client, namespace, caches, applied, metrics, events };
 
-        let inputs = gather(settings, namespace, caches, &self.names, &self.services, nodes)?;
+        self.going.follow(caches.going());
+        let mut inputs = gather(settings, namespace, caches, &self.names, &self.services, nodes)?;
+        inputs.left = self.going.left();
         let pods = caches.relay_pods();
         let relays = self.relays.reports(&pods);
 

@@ -23,8 +23,8 @@ pub(crate) fn object<S: DeserializeOwned>(name: &str, spec: Value) -> Object<S> 
 
 pub(crate) fn dmz() -> Inputs {
     let mut inputs = Inputs::new(Place::Cluster, "dmz", "postern-system");
-    inputs.anchor =
-        Some(Anchor { name: "relay".to_owned(), uid: "uid-relay".to_owned(), network_policies: true, paused: false });
+    let workload = json!({"metadata": {"name": "relay", "uid": "uid-relay"}});
+    inputs.anchor = Anchor::of(&serde_json::from_value(workload).expect("a StatefulSet"));
     inputs.hosts.push(object("exchange", json!({"endpoints": [{"host": {"address": "10.20.0.11"}}]})));
     inputs.policies.push(object("default", json!({})));
     inputs.domains.push(object(

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasSpec;
@@ -22,10 +22,13 @@ use tokio::task::JoinSet;
 use crate::apply::FIELD_MANAGER;
 use crate::cache::{Cache, Known};
 use crate::custom::Custom;
+use crate::going;
 use crate::history::{ANNOTATION, History, from_annotation};
 use crate::inputs::{self, Anchor, Inputs, Meta, Object, Place, Published, SecretBytes, Written, WrittenKind};
+use crate::kept::{claims, told};
 use crate::names::{Names, Resolved};
 use crate::nodes::Nodes;
+use crate::problem::DEFAULT_POLICY;
 use crate::programmed::{self, Readiness};
 use crate::render::{MANAGED_BY, SECRETS, config_map_of, is_reserved};
 use crate::services::Services;
@@ -51,6 +54,8 @@ pub(crate) struct Caches {
     pub(crate) network_policies: Cache<NetworkPolicy>,
     pub(crate) workloads: Cache<StatefulSet>,
     pub(crate) pods: Cache<Pod>,
+    /// All of the namespace: StatefulSets label the claims that they make as their users chose.
+    claims: Cache<PersistentVolumeClaim>,
     published: Mutex<LastRead>,
     changed: Arc<Notify>,
 }
@@ -93,6 +98,10 @@ impl Caches {
             network_policies: watch!(NetworkPolicy, all(), |_| ()),
             workloads: watch!(StatefulSet, relays(), slim),
             pods: watch!(Pod, relays(), slim),
+            claims: watch!(PersistentVolumeClaim, all(), |claim| {
+                slim(claim);
+                (claim.spec, claim.status) = (None, None);
+            }),
             published: Mutex::default(),
             changed: changed.clone(),
         }
@@ -123,6 +132,24 @@ impl Caches {
         let readable = self.own().iter().all(|known| *known == Known::All);
         let objects = !self.domains.is_empty() || !self.hosts.is_empty() || !self.policies.is_empty();
         readable && !objects && self.workloads.known() != Known::NotYet && self.workloads.is_empty()
+    }
+
+    /// The names of the claims; or why they may not be listed, which makes nothing else unreadable.
+    fn claims(&self) -> Result<BTreeSet<String>, String> {
+        match self.claims.known() {
+            Known::Refused(sentence) => Err(sentence),
+            Known::NotYet | Known::All => Ok(claims(self.claims.all().iter().map(|claim| &**claim))),
+        }
+    }
+
+    /// The relay pods, with how to ask those that are going away.
+    pub(crate) fn going(&self) -> Vec<going::Pod> {
+        let pod = |pod: Arc<Pod>| {
+            let goes = pod.metadata.deletion_timestamp.is_some();
+            let status = goes.then(|| status_port(&pod).ok()).flatten();
+            going::Pod { name: pod.name_any(), uid: pod.uid().unwrap_or_default(), status }
+        };
+        self.pods.all().into_iter().map(pod).collect()
     }
 
     /// The relay pods that are not going away.
@@ -174,7 +201,7 @@ pub(crate) fn gather(
     inputs.hosts = objects(&caches.hosts);
     inputs.policies = objects(&caches.policies);
     let others = caches.others();
-    if others.contains(&Known::NotYet) {
+    if others.contains(&Known::NotYet) || caches.claims.known() == Known::NotYet {
         return Err("the namespace is not listed yet".to_owned());
     }
     inputs.unreadable = others.into_iter().find_map(|known| match known {
@@ -182,6 +209,9 @@ pub(crate) fn gather(
         Known::NotYet | Known::All => None,
     });
     inputs.anchor = anchor(&caches.workloads.all());
+    inputs.pods = caches.pods.all().iter().map(|pod| pod.name_any()).collect();
+    inputs.claims = caches.claims();
+    inputs.kept = caches.policies.get(DEFAULT_POLICY).map(|policy| told(&policy.status())).unwrap_or_default();
     inputs.config_maps = config_maps(&inputs, caches);
     inputs.secrets = secrets(&inputs, caches);
     inputs.published = published(caches);
@@ -229,13 +259,7 @@ fn anchor(workloads: &[Arc<StatefulSet>]) -> Option<Anchor> {
     let chosen = staying.min_by_key(|workload| {
         (workload.name_any() != USUAL_ANCHOR, workload.creation_timestamp(), workload.name_any())
     })?;
-    let says = |annotation: &str, value: &str| chosen.annotations().get(annotation).is_some_and(|said| said == value);
-    Some(Anchor {
-        name: chosen.name_any(),
-        uid: chosen.uid()?,
-        network_policies: !says("postern.io/network-policies", "off"),
-        paused: says("postern.io/paused", "true"),
-    })
+    Anchor::of(chosen)
 }
 
 fn config_maps(inputs: &Inputs, caches: &Caches) -> BTreeMap<String, BTreeMap<String, String>> {

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use postern_crds::host::Endpoint;
 use postern_crds::reference::ServiceRef;
+use postern_crds::status::KeptVolume;
 use postern_crds::{FilterPolicySpec, RelayDomainSpec, RelayHostSpec};
 use postern_wire::snapshot::HostName;
 use postern_wire::{Snapshot, Status};
@@ -21,9 +22,11 @@ use crate::history::History;
 use crate::resolve::name::host_name;
 use crate::resolve::target;
 
+mod anchor;
 mod node;
 mod service;
 
+pub use anchor::Anchor;
 pub(crate) use node::annotated;
 pub use node::node_ranges;
 pub use service::{Backend, SERVICE_NAME_LABEL, Service, ServiceName, ServicePort};
@@ -52,6 +55,15 @@ pub struct Inputs {
     pub secrets: BTreeMap<String, Secret>,
     /// Why the namespace could not be read (403): one sentence. Then nothing is written, and each object's status says so.
     pub unreadable: Option<String>,
+    /// The relay pods that there are, in whatever state, by name.
+    pub pods: BTreeSet<String>,
+    /// The PersistentVolumeClaims of the namespace that are to stay, by name; or why they may not be listed: one sentence.
+    pub claims: Result<BTreeSet<String>, String>,
+    /// Messages that waited in a relay when it was last asked while it was ending, by its pod. Most such pods are gone.
+    pub left: BTreeMap<String, u64>,
+    /// What the status of the FilterPolicy `default` says now of kept volumes: for those whose relays this operator has not
+    /// seen go it is all that is known.
+    pub kept: Vec<KeptVolume>,
     /// The relay workload. In a cluster nothing but status is written without it.
     pub anchor: Option<Anchor>,
     /// What the relays were last told. `None`: nothing yet, or it cannot be read.
@@ -88,6 +100,10 @@ impl Inputs {
             config_maps: BTreeMap::new(),
             secrets: BTreeMap::new(),
             unreadable: None,
+            pods: BTreeSet::new(),
+            claims: Ok(BTreeSet::new()),
+            left: BTreeMap::new(),
+            kept: Vec::new(),
             anchor: None,
             published: None,
             foreign: BTreeSet::new(),
@@ -281,19 +297,6 @@ impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({} secret bytes)", self.0.len())
     }
-}
-
-/// The relay workload, which owns what concerns the whole namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Anchor {
-    /// The name of the StatefulSet labelled `postern.io/relay: "true"`.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Its annotation `postern.io/network-policies` is not `off`.
-    pub network_policies: bool,
-    /// Its annotation `postern.io/paused` is `true`: the last good settings stay, nothing is written but status.
-    pub paused: bool,
 }
 
 /// The ConfigMaps and the Secret that the relays read now, as they are and whoever edited them.

@@ -6,6 +6,7 @@
 pub mod fit;
 pub mod history;
 pub mod inputs;
+pub mod kept;
 pub mod limits;
 pub mod problem;
 pub mod render;
@@ -21,6 +22,7 @@ mod discover;
 mod drift;
 mod events;
 mod gather;
+mod going;
 mod lease;
 mod metrics;
 mod names;

@@ -285,7 +285,8 @@ fn whole(short: &Status, settings: &Settings) -> Status {
     Status { objects: objects.collect(), faults_only: false, ..short.clone() }
 }
 
-async fn ask(address: SocketAddr, path: &str) -> Result<Status, Error> {
+/// One question, without a limit to the time of the answer.
+pub(crate) async fn ask(address: SocketAddr, path: &str) -> Result<Status, Error> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = http::Request::get(path).header(http::header::HOST, address.to_string());

@@ -6,70 +6,33 @@
 //! outputs anew: read the difference before it is committed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use postern_crds::status::PolicyStatus;
 use postern_operator::inputs::{
     Anchor, Inputs, Meta, Object, Place, Published, Relay, Report, Secret, SecretBytes, Written, WrittenKind,
 };
-use postern_operator::problem::{Effect, Problem};
+use postern_operator::kept;
+use postern_operator::problem::{DEFAULT_POLICY, Effect, Problem};
 use postern_operator::render::{Rendered, render, schema_for};
 use postern_operator::resolve::{defaults, resolve};
 use postern_operator::status::{KindStatus, ObjectStatus, status};
 use postern_wire::snapshot::HostName;
 use postern_wire::{SettingsFile, Snapshot, Status};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 #[path = "golden/services.rs"]
 mod services;
-
-/// The rest that a reconcile knows.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-struct Situation {
-    /// Which documents the output shows beside the status: `policies`, `secret`, `settings`. Absent: all.
-    show: Option<BTreeSet<String>>,
-    offline: bool,
-    unreadable: Option<String>,
-    /// The golden input whose outcome the relays were told before.
-    published: Option<String>,
-    /// `Kind/name`
-    foreign: Vec<String>,
-    names: BTreeMap<String, BTreeSet<IpAddr>>,
-    mx: BTreeMap<String, BTreeSet<IpAddr>>,
-    /// Services by `NAMESPACE/NAME` that cannot be read, and why.
-    unreadable_services: BTreeMap<String, String>,
-    cluster_ranges: BTreeSet<IpNet>,
-    nodes: Option<BTreeSet<IpNet>>,
-    refused_targets: BTreeSet<IpAddr>,
-    relays: Vec<Pod>,
-}
-
-/// A relay that enforces what was published, or else these settings, but for what is said here.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-struct Pod {
-    name: String,
-    not_ready: bool,
-    unreachable: Option<String>,
-    schema: Option<u32>,
-    rejected: Option<String>,
-    /// Whether it reached what it must not, if it tried.
-    reached: Option<bool>,
-    without: BTreeSet<String>,
-    /// It enforces this object from an older ConfigMap or Secret.
-    outdated: BTreeSet<String>,
-    faults: BTreeMap<String, String>,
-}
+#[path = "golden/situation.rs"]
+mod situation;
+use situation::{Pod, Situation};
 
 struct Case {
     show: Option<BTreeSet<String>>,
@@ -87,12 +50,15 @@ fn load(name: &str) -> Case {
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut inputs = Inputs::new(Place::Cluster, "dmz", "postern-system");
     let mut situation = Situation::default();
-    let (mut services, mut slices) = (Vec::new(), Vec::new());
+    let (mut services, mut slices, mut claims) = (Vec::new(), Vec::new(), Vec::new());
     for document in documents {
         match document["kind"].as_str().unwrap_or_default() {
             "RelayDomain" => inputs.domains.push(object(&document)),
             "RelayHost" => inputs.hosts.push(object(&document)),
-            "FilterPolicy" => inputs.policies.push(object(&document)),
+            "FilterPolicy" => {
+                inputs.policies.push(object(&document));
+                inputs.kept.extend(kept::told(&document["status"]));
+            }
             "ConfigMap" => {
                 inputs.config_maps.insert(name_of(&document), decode(&document["data"]));
             }
@@ -101,7 +67,8 @@ fn load(name: &str) -> Case {
             }
             "Service" => services.push(decode::<core::Service>(&document)),
             "EndpointSlice" => slices.push(decode::<EndpointSlice>(&document)),
-            "StatefulSet" => inputs.anchor = Some(anchor(&document)),
+            "StatefulSet" => inputs.anchor = Anchor::of(&decode(&document)),
+            "PersistentVolumeClaim" => claims.push(decode::<core::PersistentVolumeClaim>(&document)),
             "Situation" => situation = decode(&document["situation"]),
             other => panic!("{name}: a document of kind {other:?}"),
         }
@@ -117,6 +84,9 @@ fn load(name: &str) -> Case {
     inputs.nodes = situation.nodes;
     inputs.refused_targets = situation.refused_targets;
     inputs.foreign = situation.foreign.iter().map(|text| written(text)).collect();
+    inputs.claims = situation.claims_refused.map_or_else(|| Ok(kept::claims(&claims)), Err);
+    inputs.pods = situation.relays.iter().map(|pod| pod.name.clone()).chain(situation.ending).collect();
+    inputs.left = situation.left;
     Case { show: situation.show, inputs, pods: situation.relays }
 }
 
@@ -144,17 +114,6 @@ fn secret(document: &Value) -> Secret {
     let data: BTreeMap<String, String> = decode(&document["stringData"]);
     let data = data.into_iter().map(|(key, text)| (key, SecretBytes(text.into_bytes())));
     Secret { version: meta.uid.zip(meta.resource_version), data: data.collect() }
-}
-
-fn anchor(document: &Value) -> Anchor {
-    let meta: ObjectMeta = decode(&document["metadata"]);
-    let annotations = meta.annotations.unwrap_or_default();
-    Anchor {
-        name: meta.name.unwrap_or_default(),
-        uid: meta.uid.unwrap_or_default(),
-        network_policies: annotations.get("postern.io/network-policies").is_none_or(|value| value != "off"),
-        paused: annotations.get("postern.io/paused").is_some_and(|value| value == "true"),
-    }
 }
 
 fn written(text: &str) -> Written {
@@ -297,7 +256,13 @@ fn told_lines(told: &ObjectStatus) -> (String, Value) {
         format!("{type_}={status} {reason}: {message}")
     };
     let lines: Vec<_> = conditions.iter().map(line).collect();
-    (told.object.to_string(), json!({"observedGeneration": generation, "summary": summary, "conditions": lines}))
+    let mut shown = json!({"observedGeneration": generation, "summary": summary, "conditions": lines});
+    if let KindStatus::Policy(PolicyStatus { kept_volumes, .. }) = &told.status
+        && !kept_volumes.is_empty()
+    {
+        shown["keptVolumes"] = json!(kept_volumes);
+    }
+    (told.object.to_string(), shown)
 }
 
 fn cases() -> Vec<String> {
@@ -355,7 +320,14 @@ fn a_second_look_at_the_same_objects_gives_the_same_status_at_any_later_time() {
             match status {
                 KindStatus::Domain(s) => remember(&mut inputs.domains, name, &s.conditions),
                 KindStatus::Host(s) => remember(&mut inputs.hosts, name, &s.conditions),
-                KindStatus::Policy(s) => remember(&mut inputs.policies, name, &s.conditions),
+                KindStatus::Policy(s) => {
+                    remember(&mut inputs.policies, name, &s.conditions);
+                    if object.name == DEFAULT_POLICY {
+                        inputs.kept.clone_from(&s.kept_volumes);
+                    }
+                    // By another operator than the one that saw relays go.
+                    inputs.left.clear();
+                }
             }
         }
         let (.., again) = outcome(&case, "2027-01-01T00:00:00Z");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -86,12 +86,15 @@ impl Dmz {
     pub(crate) async fn anchor(&self, name: &str) -> Result<StatefulSet> {
         let labels = json!({"postern.io/relay": "true"});
         let container = json!({"name": "relay", "image": "postern-relay"});
+        let (modes, size) = (["ReadWriteOnce"], json!({"requests": {"storage": "1Gi"}}));
+        let spool = json!({"metadata": {"name": "spool"}, "spec": {"accessModes": modes, "resources": size}});
         let workload = serde_json::from_value(json!({
             "metadata": {"name": name, "labels": labels},
             "spec": {
                 "serviceName": name,
                 "selector": {"matchLabels": labels},
                 "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+                "volumeClaimTemplates": [spool],
             },
         }))?;
         Ok(self.api::<StatefulSet>().create(&PostParams::default(), &workload).await?)
@@ -146,6 +149,21 @@ impl Dmz {
             "conditions": [{"type": "Ready", "status": "True"}],
         }});
         self.api::<Pod>().patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await?;
+        Ok(())
+    }
+
+    /// The volume claim of a relay: there is no controller of StatefulSets, so the test does what one would.
+    pub(crate) async fn claim(&self, relay: &str) -> Result<()> {
+        let claim = json!({"metadata": {"name": format!("spool-{relay}")}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        }});
+        self.put::<PersistentVolumeClaim>(claim).await.map(drop)
+    }
+
+    /// How many relays there are to be.
+    pub(crate) async fn scale(&self, replicas: u32) -> Result<()> {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        self.api::<StatefulSet>().patch("postern-relay", &PatchParams::default(), &patch).await?;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod harness;
 mod healing;
 mod hostile;
 mod invalid;
+mod kept;
 mod large;
 mod leader;
 mod one_namespace;

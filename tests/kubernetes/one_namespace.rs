@@ -64,7 +64,7 @@ async fn an_operator_of_one_namespace_needs_no_right_beyond_finds_nothing_to_wri
     );
     assert!(requests.iter().all(|request| request.ends_with(" 200")), "{requests:?}");
     let listed = requests.iter().filter(|request| request.starts_with("list ")).count();
-    assert_eq!(listed, 8, "one list for each kind: {requests:?}");
+    assert_eq!(listed, 9, "one list for each kind: {requests:?}");
     assert_eq!(server.requests(NARROW, "")?, [""; 0], "nothing is asked of the cluster");
 
     operator.signal(Signal::TERM)?;

@@ -26,12 +26,8 @@ pub(crate) fn transitions(before: &[Condition], after: &[Condition]) -> Vec<News
         match (was, is) {
             (Some(was), Some(is)) if same(&was, &is) => {}
             (was, Some(is)) => news.extend(told(*of, was.is_none(), is)),
-            (Some(_), None) if *of == ConditionType::PartiallyInvalid => news.push(News {
-                warning: false,
-                reason: Reason::Accepted.to_string(),
-                message: "all of it is in force".to_owned(),
-            }),
-            (_, None) => {}
+            (Some(_), None) => news.extend(over(*of)),
+            (None, None) => {}
         }
     }
     // The summary last: it is what the others come to.
@@ -39,8 +35,21 @@ pub(crate) fn transitions(before: &[Condition], after: &[Condition]) -> Vec<News
     news
 }
 
+/// What the end of a condition says that stands only while something is wrong.
+fn over(of: ConditionType) -> Option<News> {
+    let (reason, message) = match of {
+        ConditionType::PartiallyInvalid => (Reason::Accepted, "all of it is in force"),
+        ConditionType::MailKept => (Reason::NothingKept, "no volume without a relay holds mail"),
+        _ => return None,
+    };
+    Some(News { warning: false, reason: reason.to_string(), message: message.to_owned() })
+}
+
 fn told(of: ConditionType, first: bool, is: Condition) -> Option<News> {
-    let wanted = if of == ConditionType::PartiallyInvalid { "False" } else { "True" };
+    let wanted = match of {
+        ConditionType::PartiallyInvalid | ConditionType::MailKept => "False",
+        _ => "True",
+    };
     let holds = is.status == wanted;
     let said_by_another = match of {
         ConditionType::Ready => !holds,
@@ -136,6 +145,15 @@ mod tests {
         let partial = [("PartiallyInvalid", "True", "Conflicted")];
         assert_eq!(news(&[], &partial), ["Warning Conflicted: PartiallyInvalid is True"]);
         assert_eq!(news(&partial, &[]), ["Normal Accepted: all of it is in force"]);
+    }
+
+    #[test]
+    fn mail_that_was_left_is_a_warning_until_it_is_gone() {
+        let kept = [("MailKept", "True", "ScaledIn")];
+        assert_eq!(news(&[], &kept), ["Warning ScaledIn: MailKept is True"]);
+        assert_eq!(news(&kept, &[]), ["Normal NothingKept: no volume without a relay holds mail"]);
+        let unknown = [("MailKept", "Unknown", "Forbidden")];
+        assert_eq!(news(&kept, &unknown), ["Warning Forbidden: MailKept is Unknown"]);
     }
 
     #[test]

@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use postern_crds::condition::{ConditionType, Reason};
-use postern_crds::status::{DomainStatus, DomainSummary, HostStatus, HostSummary, PolicyStatus, Summary};
+use postern_crds::status::{DomainStatus, DomainSummary, HostStatus, HostSummary, KeptVolume, PolicyStatus, Summary};
 use postern_crds::{RelayDomainSpec, RelayHostSpec};
 use postern_wire::Section;
 use postern_wire::snapshot::{Domain, Endpoint, Host, Way};
 
 use crate::inputs::{Inputs, Kind, Meta, Object, ObjectRef, Relay};
+use crate::kept::volumes;
 use crate::problem::{DEFAULT_POLICY, Effect, Problem};
 use crate::render::Rendered;
 use crate::resolve::defaults::PORT;
@@ -22,6 +23,7 @@ use crate::resolve::node;
 use programmed::{Enforced, Expected, Reports};
 
 mod isolation;
+mod kept;
 mod programmed;
 
 /// Characters of a condition's message; the API takes 32,768.
@@ -63,8 +65,8 @@ pub fn status(
         mine.entry((problem.object.kind, &problem.object.name)).or_default().push(problem);
     }
     let late = problems.iter().filter(|problem| problem.effect == Effect::Late).map(|problem| &*problem.message);
-    let scene =
-        Scene { inputs, problems: mine, late: late.collect(), rendered, relays, reports: Reports::of(relays), now };
+    let (late, reports, kept) = (late.collect(), Reports::of(relays), volumes(inputs));
+    let scene = Scene { inputs, problems: mine, late, rendered, relays, reports, kept, now };
     let snapshot = &rendered.settings.snapshot;
     let domains = inputs.domains.iter().map(|object| {
         let section = section(&snapshot.domains, &object.meta.name);
@@ -91,7 +93,9 @@ pub fn status(
         let section = section(&snapshot.policies, &object.meta.name);
         let (conditions, relays) = scene.conditions(Kind::FilterPolicy, object, section.map(Expected::of), Vec::new);
         let (observed_generation, summary) = (Some(object.meta.generation), Some(Summary { relays }));
-        let status = PolicyStatus { observed_generation, summary, conditions };
+        let kept = if object.meta.name == DEFAULT_POLICY { scene.kept.as_slice() } else { &[] };
+        let kept_volumes = kept.iter().take(KeptVolume::LISTED_MAX).cloned().collect();
+        let status = PolicyStatus { observed_generation, summary, conditions, kept_volumes };
         answer(Kind::FilterPolicy, &object.meta, KindStatus::Policy(status))
     });
     let mut all: Vec<_> = domains.chain(hosts).chain(policies).collect();
@@ -160,6 +164,8 @@ struct Scene<'a> {
     rendered: &'a Rendered,
     relays: &'a [Relay],
     reports: Reports<'a>,
+    /// The volumes that relays have left.
+    kept: Vec<KeptVolume>,
     now: Timestamp,
 }
 
@@ -196,11 +202,14 @@ impl Scene<'_> {
         remarks.extend(partial.as_ref().map(|_| "a part of it is not in force, see PartiallyInvalid"));
         let is_dmz = kind == Kind::FilterPolicy && meta.name == DEFAULT_POLICY;
         let isolated = is_dmz.then(|| isolation::isolated(self.inputs, self.relays)).flatten();
+        let kept = is_dmz.then(|| kept::mail_kept(self.inputs, &self.kept)).flatten();
+        let left = kept.as_ref().filter(|kept| kept.holds == Some(true));
+        remarks.extend(left.map(|_| "relays that were scaled in have left mail, see MailKept"));
         let open = isolated.as_ref().filter(|isolated| isolated.holds == Some(false));
         let open = open.filter(|_| isolation::writes_policies(self.inputs));
         let all: Vec<&Verdict> = [&accepted, &resolved, &programmed].into_iter().chain(open).collect();
         let ready = ready(&all, &remarks);
-        let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), partial, isolated];
+        let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), partial, isolated, kept];
         let stamp = |verdict: Verdict| self.stamp(verdict, meta.generation, conditions);
         (verdicts.into_iter().flatten().map(stamp).collect(), count)
     }

@@ -50,6 +50,9 @@ impl Cluster {
             uid: String::new(),
             network_policies: true,
             paused: false,
+            claim_templates: Vec::new(),
+            first: 0,
+            replicas: 1,
         });
         inputs.nodes = Some(published.nodes.iter().filter_map(|range| range.parse().ok()).collect());
         inputs.published = Some(Published { snapshot: published.clone(), secrets: BTreeMap::new() }.into());

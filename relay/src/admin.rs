@@ -97,16 +97,14 @@ impl Admin {
         }
     }
 
-    /// The same and the queue, for whoever asks at the control socket.
+    /// The same and more of the spool, for whoever asks at the control socket.
     pub fn standing(&self) -> Standing {
         let usage = self.spool.get().map(Spool::usage);
         let number = |number: fn(&Usage) -> u64| usage.as_ref().map_or(0, number);
         Standing {
             status: self.status(false),
             not_ready: self.not_ready(),
-            messages: number(|usage| usage.messages),
             octets: number(|usage| usage.octets),
-            oldest: usage.as_ref().and_then(|usage| usage.oldest),
             corrupt: number(|usage| usage.corrupt),
             full: usage.is_some_and(|usage| usage.full),
         }

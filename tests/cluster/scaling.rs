@@ -10,6 +10,7 @@ use crate::cluster::eventually;
 use crate::dmz::{Dmz, Relay};
 use crate::network::inside;
 use crate::peer::Peer;
+use crate::tool::postern;
 
 const MESSAGES: usize = 5;
 
@@ -62,6 +63,34 @@ fn waiting(dmz: &Dmz, relay: &str) -> Result<usize> {
     Ok(queue.lines().filter(|line| line.contains("\"id\"")).count())
 }
 
+/// What the status says of mail on kept volumes: the condition, and the volumes.
+fn told(dmz: &Dmz) -> Result<(Value, Value)> {
+    let status = dmz.get(&["filterpolicy", "default"])?["status"].take();
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    let condition = conditions.find(|condition| condition["type"] == "MailKept").cloned();
+    Ok((condition.unwrap_or_default(), status["keptVolumes"].clone()))
+}
+
+/// The operator and the tool name what the relay has left, to the message.
+fn left_is_named(dmz: &Dmz) {
+    let left = format!("{MESSAGES} messages of postern-relay-1 on the claim spool-postern-relay-1");
+    eventually("the status names what was left", || {
+        let (condition, volumes) = told(dmz)?;
+        let volume = json!({"claim": "spool-postern-relay-1", "relay": "postern-relay-1", "messages": MESSAGES});
+        ensure!(volumes == json!([volume]), "{volumes}");
+        let is_named = condition["message"].as_str().is_some_and(|message| message.contains(&left));
+        ensure!(condition["status"] == "True" && is_named, "{condition}");
+        Ok(())
+    })
+    .unwrap();
+    dmz.wait_ready(&["filterpolicy/default"]).unwrap();
+    for (command, exit) in [(&["status"][..], 3), (&["queue", "list"], 4), (&["queue", "summary"], 4)] {
+        let (code, text) = postern(dmz, command).unwrap();
+        assert!(code == exit && text.contains(&left), "{command:?}: {code}\n{text}");
+        println!("$ kubectl postern {}\n{text}", command.join(" "));
+    }
+}
+
 #[test]
 fn a_relay_that_goes_with_mail_keeps_it_until_it_is_back() {
     let dmz = Dmz::new("scaling", 2, &[]);
@@ -81,12 +110,21 @@ fn a_relay_that_goes_with_mail_keeps_it_until_it_is_back() {
     dmz.upgrade(1, &[]).unwrap();
     dmz.kubectl(&["wait", "--for=delete", "pod/postern-relay-1", "--timeout=180s"]).unwrap();
     assert_eq!(volume().unwrap(), before, "the queue stays");
+    left_is_named(&dmz);
     // The mailbox server is there again, and the relay is not: nothing can arrive.
     let sink = Peer::start(&dmz.namespace, "b", "mailbox-server", &["sink", "2526"]).unwrap();
     assert!(sink.subjects().unwrap().is_empty());
 
     dmz.upgrade(2, &[]).unwrap();
     assert_eq!(volume().unwrap(), before);
+    eventually("nothing is said of volumes", || {
+        let (condition, volumes) = told(&dmz)?;
+        ensure!(condition.is_null() && volumes.is_null(), "{condition} {volumes}");
+        Ok(())
+    })
+    .unwrap();
+    let (_, queue) = postern(&dmz, &["queue", "list"]).unwrap();
+    assert!(!queue.contains("Left behind"), "{queue}");
     eventually("all has arrived", || {
         // What waits for its next attempt need not. It says so when nothing waits.
         drop(dmz.postern("postern-relay-1", &["queue", "retry", "--all"]));

@@ -13,7 +13,7 @@ use crate::dmz::Dmz;
 use crate::network::inside;
 
 /// What it prints, called by kubectl, and its exit code.
-fn postern(dmz: &Dmz, args: &[&str]) -> Result<(i32, String)> {
+pub(crate) fn postern(dmz: &Dmz, args: &[&str]) -> Result<(i32, String)> {
     let folder = tempfile::tempdir()?;
     symlink(own("postern")?, folder.path().join("kubectl-postern"))?;
     // kubectl takes no flags before the name of a plugin.

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Patch, PatchParams};
 use postern_crds::{FilterPolicy, RelayDomain};
 use postern_tests::program::own;
 use serde_json::{Value, json};
@@ -96,7 +97,7 @@ async fn an_explanation_is_that_of_the_settings_that_the_relays_obey() {
     let before = operator::reconciles(&dmz.namespace);
     let paused = json!({"metadata": {"annotations": {"postern.io/paused": "true"}}});
     dmz.api::<k8s_openapi::api::apps::v1::StatefulSet>()
-        .patch("postern-relay", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(&paused))
+        .patch("postern-relay", &PatchParams::default(), &Patch::Merge(&paused))
         .await
         .unwrap();
     eventually("the operator has seen the pause", async || {
@@ -144,6 +145,50 @@ async fn a_status_tells_what_is_wrong_first_and_what_to_do() {
     assert!(code == 1 && err.contains("no relay pod other in namespace") && err.contains("postern-relay-0"), "{err}");
     let (code, _, err) = tool.admin(&["trace", "bob@example.com"]).unwrap();
     assert!(code == 1 && err.contains("postern-relay-0: its log cannot be read"), "{err}");
+}
+
+#[tokio::test]
+async fn what_a_relay_has_left_is_named_where_its_mail_cannot_be_listed() {
+    let dmz = Dmz::new("left").await.unwrap();
+    dmz.put::<FilterPolicy>(json!({"metadata": {"name": "default"}, "spec": {}})).await.unwrap();
+    let tool = Tool::new(&dmz.namespace).unwrap();
+    let (code, _, err) = tool.admin(&["queue", "list"]).unwrap();
+    assert!(code == 1 && err.contains("no relay pod in namespace"), "{err}");
+
+    dmz.claim("postern-relay-1").await.unwrap();
+    dmz.told::<FilterPolicy>("default", "MailKept", "True", "ScaledIn").await;
+    let left = "an unknown number of messages of postern-relay-1 on the claim spool-postern-relay-1";
+    for command in [["queue", "list"], ["queue", "summary"]] {
+        let (code, out, err) = tool.admin(&command).unwrap();
+        assert!(code == 4 && out.contains(&format!("  {left}\n")), "{code} {out}{err}");
+        assert!(out.contains("scale the StatefulSet postern-relay to 2 replicas"), "{out}");
+        let (code, out, err) = tool.admin(&[&command[..], &["-o", "json"]].concat()).unwrap();
+        let json: Value = serde_json::from_str(&out).with_context(|| format!("{out}{err}")).unwrap();
+        let volume = json!({"claim": "spool-postern-relay-1", "relay": "postern-relay-1"});
+        assert_eq!((code, json), (4, json!([{"keptVolume": volume}])));
+    }
+    let (code, _, err) = tool.admin(&["queue", "list", "--pod", "postern-relay-1"]).unwrap();
+    assert!(code == 1 && err.contains("postern-relay-1 was scaled in, and left") && err.contains(left), "{err}");
+    let (_, out, _) = tool.admin(&["status"]).unwrap();
+    for said in [
+        &format!("! queue: left behind when it was scaled in: {left}\n"),
+        &format!("kubectl -n {} scale statefulset/postern-relay --replicas=2", dmz.namespace),
+        &format!("Left       {left}\n"),
+    ] {
+        assert!(out.contains(said), "{said:?} is missing in:\n{out}");
+    }
+
+    // It is empty, as if an operator had seen it go: named, and no trouble.
+    let empty = json!({"claim": "spool-postern-relay-1", "relay": "postern-relay-1", "messages": 0});
+    let patch = Patch::Merge(json!({"status": {"keptVolumes": [empty]}}));
+    dmz.api::<FilterPolicy>().patch_status("default", &PatchParams::default(), &patch).await.unwrap();
+    let (code, out, err) = tool.admin(&["queue", "list"]).unwrap();
+    assert!(
+        code == 0 && out.contains("  0 messages of postern-relay-1") && !out.contains("To have them"),
+        "{code} {out}{err}"
+    );
+    let (_, out, _) = tool.admin(&["status"]).unwrap();
+    assert!(out.contains("Left       0 messages of postern-relay-1") && !out.contains("! queue"), "{out}");
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ fn a_relay_that_does_not_answer_is_named_and_the_others_are_not_held_up() -> Res
     assert_eq!(status.status.code(), Some(3));
     let told = text(&status.stdout);
     assert!(told.contains(&format!("! {dead}: it cannot be asked")) && told.contains("2 messages wait"), "{told}");
-    assert!(two.json(&["status"])?["relays"][0]["standing"]["messages"] == 2);
+    assert!(two.json(&["status"])?["relays"][0]["standing"]["status"]["queue"]["messages"] == 2);
 
     drop(two.first.program.take());
     let nobody = two.postern(&["queue", "show", &sent[0]])?;

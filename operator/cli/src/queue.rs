@@ -12,10 +12,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use postern_crds::status::KeptVolume;
 use postern_relay::control::{Act, Answer, By, ClientError, Command, Detail, Filter, List, Row, Sort};
 use postern_relay::queue_id::QueueId;
 use serde::Serialize;
 
+use crate::cluster::Kept;
 use crate::format::{Format, structured};
 use crate::relays::{self, Relays, one, unexpected};
 use filter::{Chosen, Narrowed};
@@ -42,6 +44,10 @@ const NOT_ALL: u8 = 4;
 
 Nobody is told of mail that is deleted: no bounce is sent, as with postsuper -d and exim -Mrm.
 Held mail is not delivered, and does not expire, until it is released; it stays held through restarts.
+
+A relay of a cluster that is scaled in leaves its volume. list and summary name those volumes, with how many messages waited
+there when the relay was last asked: below what they print, or as elements {{keptVolume: {{claim, relay, messages}}}}. The
+messages on them are left out.
 
 Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage; 3 no message is meant, or none is
 changed; 4 some messages were left out, or a relay did not answer, with the reasons on standard error.", relays::RULE))]
@@ -167,7 +173,10 @@ impl From<Lines> for By {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let mut relays = args.which.find()?;
+    let mut relays = match args.action {
+        Action::List { .. } | Action::Summary { .. } => args.which.find_with_kept()?,
+        _ => args.which.find()?,
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     let done = act(args, &mut relays, &mut out).and_then(|code| {
         out.flush()?;
@@ -213,6 +222,18 @@ fn code(failed: usize, otherwise: ExitCode) -> ExitCode {
     if failed > 0 { ExitCode::from(NOT_ALL) } else { otherwise }
 }
 
+/// A volume that a relay left, among messages or sums of them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Left<'a> {
+    kept_volume: &'a KeptVolume,
+}
+
+/// What an answer comes to that cannot tell of mail on kept volumes.
+fn code_beside(kept: &Kept, failed: usize) -> ExitCode {
+    code(failed + kept.full().count(), ExitCode::SUCCESS)
+}
+
 /// The one relay that has it tells it.
 fn show(relays: &mut Relays, id: QueueId, output: Format, out: &mut impl Write) -> Result<ExitCode> {
     #[derive(Serialize)]
@@ -246,6 +267,14 @@ fn show(relays: &mut Relays, id: QueueId, output: Format, out: &mut impl Write) 
     }
 }
 
+/// One element of a summary for programs.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Row(Row),
+    Left(Left<'a>),
+}
+
 fn summary(
     relays: &mut Relays,
     command: &Command,
@@ -263,10 +292,17 @@ fn summary(
     let (total, mut rows) = (text::total(&rows), rows);
     rows.truncate(limit);
     match output {
-        Format::Text => text::summary(out, &total, &rows)?,
-        format => structured(out, format, &rows)?,
+        Format::Text => {
+            text::summary(out, &total, &rows)?;
+            text::left(out, &relays.kept)?;
+        }
+        format => {
+            let rows = rows.into_iter().map(Line::Row);
+            let left = relays.kept.volumes.iter().map(|kept_volume| Line::Left(Left { kept_volume }));
+            structured(out, format, &rows.chain(left).collect::<Vec<_>>())?;
+        }
     }
-    Ok(code(failed, ExitCode::SUCCESS))
+    Ok(code_beside(&relays.kept, failed))
 }
 
 fn change(relays: &mut Relays, act: Act, which: &Chosen, output: Format, out: &mut impl Write) -> Result<ExitCode> {

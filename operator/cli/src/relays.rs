@@ -11,9 +11,10 @@ use std::thread;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use clap::Args;
+use postern_operator::kept::said;
 use postern_relay::control::{Client, ClientError};
 
-use crate::cluster::{self, Cluster, Link, RelayPod};
+use crate::cluster::{self, Cluster, Kept, Link, RELAYS, RelayPod};
 use crate::text::printable;
 
 /// That of `postern up`.
@@ -55,6 +56,8 @@ pub(crate) struct Relays {
     pub(crate) all: Vec<Relay>,
     /// Whether it must be said which of them is which.
     pub(crate) are_named: bool,
+    /// What relays have left that are not there any more; empty unless it is asked for.
+    pub(crate) kept: Kept,
     /// Without it no link carries anything.
     _cluster: Option<Cluster>,
 }
@@ -74,8 +77,20 @@ impl Which {
     /// Finds them, and connects to those on this machine. Pods are connected to meanwhile.
     pub(crate) fn find(&self) -> Result<Relays> {
         if self.is_cluster() {
-            return Relays::of(self.cluster.connect()?, &self.pod);
+            return Relays::of(self.cluster.connect()?, &self.pod, false);
         }
+        self.find_here()
+    }
+
+    /// The same, and what relays have left that are not there any more, unless single ones are named.
+    pub(crate) fn find_with_kept(&self) -> Result<Relays> {
+        if self.is_cluster() {
+            return Relays::of(self.cluster.connect()?, &self.pod, true);
+        }
+        self.find_here()
+    }
+
+    fn find_here(&self) -> Result<Relays> {
         let variable = env::var_os(SOCKET_VARIABLE).map(PathBuf::from);
         let sockets = match (self.control.as_slice(), &variable) {
             ([], Some(socket)) => std::slice::from_ref(socket),
@@ -97,24 +112,39 @@ fn default_socket() -> Result<Relay> {
     Ok(Relay::here(path))
 }
 
+/// Why a pod that the command line names is none of these: it may have left its volume.
+fn missing(name: &str, namespace: &str, pods: &[RelayPod], kept: &Kept) -> Error {
+    let volume = kept.volumes.iter().find(|volume| volume.relay == name);
+    if let Some((volume, back)) = volume.and_then(|volume| Some((volume, kept.back([volume])?))) {
+        return anyhow!("{name} was scaled in, and left {}: to have it back, {back}", said(volume));
+    }
+    let there: Vec<&str> = pods.iter().map(|pod| &*pod.name).collect();
+    match there.as_slice() {
+        [] => anyhow!("no relay pod {name} in namespace {namespace}, and no other: none has the label {RELAYS}"),
+        there => anyhow!("no relay pod {name} in namespace {namespace}: there are {}", there.join(", ")),
+    }
+}
+
 impl Relays {
     fn here(all: Vec<Relay>) -> Self {
-        Self { are_named: all.len() > 1, all, _cluster: None }
+        Self { are_named: all.len() > 1, all, kept: Kept::default(), _cluster: None }
     }
 
-    fn of(cluster: Cluster, only: &[String]) -> Result<Self> {
+    fn of(cluster: Cluster, only: &[String], with_kept: bool) -> Result<Self> {
         let pods = cluster.relays()?;
         let namespace = &cluster.namespace;
-        if pods.is_empty() {
-            bail!("no relay pod in namespace {namespace}: none has the label postern.io/relay=true");
-        }
+        // Who may not read it learns of the relays all the same.
+        let read = || cluster.kept(cluster.workload().ok().flatten().as_ref(), &pods).unwrap_or_default();
         if let Some(unknown) = only.iter().find(|name| pods.iter().all(|pod| pod.name != **name)) {
-            let there: Vec<&str> = pods.iter().map(|pod| &*pod.name).collect();
-            bail!("no relay pod {unknown} in namespace {namespace}: there are {}", there.join(", "));
+            return Err(missing(unknown, namespace, &pods, &read()));
+        }
+        let kept = if with_kept && only.is_empty() { read() } else { Kept::default() };
+        if pods.is_empty() && kept.volumes.is_empty() {
+            bail!("no relay pod in namespace {namespace}: none has the label postern.io/relay=true");
         }
         let meant = pods.iter().filter(|pod| only.is_empty() || only.contains(&pod.name));
         let relays = Self::linked(&cluster, meant)?;
-        Ok(Self { _cluster: Some(cluster), ..relays })
+        Ok(Self { kept, _cluster: Some(cluster), ..relays })
     }
 
     /// Those in these pods, for as long as the cluster is kept.
@@ -127,7 +157,7 @@ impl Relays {
                 trouble: Some(trouble),
             })
         };
-        Ok(Self { all: pods.map(open).collect::<Result<_>>()?, are_named: true, _cluster: None })
+        Ok(Self { all: pods.map(open).collect::<Result<_>>()?, are_named: true, kept: Kept::default(), _cluster: None })
     }
 
     /// The only one; else the command line must say which.

@@ -21,7 +21,12 @@ pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
 
 /// The time between, in its largest unit: `5s`, `12m`, `3h`, `2d`.
 pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
-    match now.duration_since(then).as_secs().max(0) {
+    age(u64::try_from(now.duration_since(then).as_secs()).unwrap_or_default())
+}
+
+/// So many seconds, in the same way.
+pub(crate) fn age(seconds: u64) -> String {
+    match seconds {
         seconds @ 0..120 => format!("{seconds}s"),
         seconds @ 120..7200 => format!("{}m", seconds / 60),
         seconds @ 7200..172_800 => format!("{}h", seconds / 3600),

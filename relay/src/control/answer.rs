@@ -80,18 +80,13 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Standing {
-    /// What it enforces, as `/status` says it.
+    /// What it enforces and how much waits, as `/status` says it.
     pub status: Status,
     /// Why no mail should be sent to it now, as `/readyz` says it. Absent: it should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,
-    /// Messages that wait.
-    pub messages: u64,
     /// Octets of its spool.
     pub octets: u64,
-    /// When the oldest of them was accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest: Option<Timestamp>,
     /// Damaged pieces of the spool that were set aside since its start.
     #[serde(default)]
     pub corrupt: u64,

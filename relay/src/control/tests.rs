@@ -47,14 +47,12 @@ impl Serving {
                 objects: Vec::new(),
                 faults_only: false,
                 names: Vec::new(),
-                queue: None,
+                queue: Some(postern_wire::status::Queue { messages: 3, oldest: 60 }),
                 draining: false,
                 isolation: None,
             },
             not_ready: Some("no settings yet".to_owned()),
-            messages: 3,
             octets: 4,
-            oldest: None,
             corrupt: 0,
             full: false,
         });
@@ -164,7 +162,7 @@ async fn tells_how_the_relay_stands() {
     let serving = Serving::start(|_| {});
     let answers = serving.ask(Command::Status {}).await.unwrap();
     let [Answer::Status(standing)] = &answers[..] else { panic!("{answers:?}") };
-    assert_eq!((&*standing.status.version, standing.messages), ("1.2.3", 3));
+    assert_eq!((&*standing.status.version, standing.status.queue.as_ref().unwrap().messages), ("1.2.3", 3));
     assert_eq!(standing.not_ready.as_deref(), Some("no settings yet"));
 }
 

@@ -1,6 +1,7 @@
 //! A DMZ in a cluster, as a person sees it: through the API server, with their own kubeconfig and their own rights.
 
 mod exec;
+mod kept;
 mod settings;
 
 use std::env;
@@ -15,6 +16,7 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use tokio::runtime::Runtime;
 
 pub(crate) use exec::{Link, Trouble};
+pub(crate) use kept::Kept;
 
 /// What the relay pods of a DMZ have in common.
 pub(crate) const RELAYS: &str = "postern.io/relay=true";

@@ -9,7 +9,8 @@ use anyhow::Result;
 use postern_relay::control::{Answer, Client, Command, List, Message, Sort};
 use serde::Serialize;
 
-use super::{code, text};
+use super::{Left, code_beside, text};
+use crate::cluster::Kept;
 use crate::format::{Format, structured};
 use crate::relays::{Relays, complain, unexpected};
 
@@ -23,6 +24,14 @@ struct Listed {
     relay: Option<String>,
     #[serde(flatten)]
     message: Message,
+}
+
+/// One element of a list for programs.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Element<'a> {
+    Message(Listed),
+    Left(Left<'a>),
 }
 
 /// Takes what is listed, and prints it.
@@ -56,13 +65,17 @@ pub(super) fn list(relays: &mut Relays, list: List, output: Format, out: &mut im
         merged?;
         failures(names, ended, named)
     })?;
-    printer.end(out, is_all)?;
-    Ok(code(failed, ExitCode::SUCCESS))
+    // Without a relay there is no queue that could be empty.
+    printer.end(out, is_all, relays.all.is_empty(), &relays.kept)?;
+    Ok(code_beside(&relays.kept, failed))
 }
 
 /// Names the relays that failed, and counts them; when none is left, it is the command that failed.
 fn failures(names: Vec<String>, ended: Vec<Result<()>>, named: bool) -> Result<usize> {
     let count = ended.len();
+    if count == 0 {
+        return Ok(0);
+    }
     let mut failed: Vec<_> = names.into_iter().zip(ended).filter_map(|(name, end)| Some((name, end.err()?))).collect();
     if count == 1
         && let Some((name, error)) = failed.pop()
@@ -151,7 +164,7 @@ impl Printer {
         match self {
             Self::Text(table) => table.add(out, listed.relay.unwrap_or_default(), listed.message),
             Self::Json(count) => {
-                out.write_all(if *count == 0 { b"[\n" } else { b",\n" })?;
+                out.write_all(Self::before(*count))?;
                 *count += 1;
                 Ok(serde_json::to_writer(out, &listed).map_err(io::Error::from)?)
             }
@@ -162,12 +175,32 @@ impl Printer {
         }
     }
 
-    fn end(self, out: &mut impl Write, is_all: bool) -> Result<()> {
+    fn end(self, out: &mut impl Write, is_all: bool, is_nobody: bool, kept: &Kept) -> Result<()> {
+        let left = kept.volumes.iter().map(|kept_volume| Left { kept_volume });
         match self {
-            Self::Text(table) => table.end(out, is_all),
-            Self::Json(0) => Ok(out.write_all(b"[]\n")?),
-            Self::Json(_) => Ok(out.write_all(b"\n]\n")?),
-            Self::Yaml(all) => Ok(structured(out, Format::Yaml, &all)?),
+            Self::Text(table) => {
+                if !is_nobody {
+                    table.end(out, is_all)?;
+                }
+                text::left(out, kept)
+            }
+            Self::Json(mut count) => {
+                for left in left {
+                    out.write_all(Self::before(count))?;
+                    count += 1;
+                    serde_json::to_writer(&mut *out, &left).map_err(io::Error::from)?;
+                }
+                Ok(out.write_all(if count == 0 { b"[]\n" } else { b"\n]\n" })?)
+            }
+            Self::Yaml(all) => {
+                let all = all.into_iter().map(Element::Message).chain(left.map(Element::Left));
+                Ok(structured(out, Format::Yaml, &all.collect::<Vec<_>>())?)
+            }
         }
+    }
+
+    /// What stands before an element of JSON, behind so many.
+    fn before(count: u64) -> &'static [u8] {
+        if count == 0 { b"[\n" } else { b",\n" }
     }
 }

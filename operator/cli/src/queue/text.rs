@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
+use postern_operator::kept;
 use postern_relay::control::{AGES, Act, Detail, Message, Pending, Row, State};
 use postern_relay::envelope::Remote;
 
+use crate::cluster::Kept;
 use crate::text::{ago, printable, size};
 
 /// Lines that are set under each other; more are printed as they come.
@@ -154,6 +156,21 @@ pub(super) fn summary(out: &mut impl Write, total: &Row, rows: &[Row]) -> Result
         column.set_cell_alignment(CellAlignment::Right);
     }
     Ok(writeln!(out, "{}", table.trim_fmt())?)
+}
+
+/// What relays have left that are not there any more.
+pub(super) fn left(out: &mut impl Write, kept: &Kept) -> Result<()> {
+    if kept.volumes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Left behind by relays that were scaled in, and in no list:")?;
+    for volume in &kept.volumes {
+        writeln!(out, "  {}", printable(&kept::said(volume)))?;
+    }
+    match kept.back(kept.full()) {
+        Some(back) => Ok(writeln!(out, "To have them delivered, {back}.")?),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn messages(count: usize) -> String {

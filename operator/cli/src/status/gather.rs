@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
@@ -16,7 +15,7 @@ use serde_json::Value;
 
 use super::problems::{Facts, problems};
 use super::{Isolation, ObjectReport, PodReport, RelayReport, Report};
-use crate::cluster::{Cluster, RELAYS, RelayPod};
+use crate::cluster::{Cluster, RELAYS};
 use crate::relays::{Relays, Which, one, unexpected};
 
 /// Every relay on this machine that is meant.
@@ -58,7 +57,7 @@ fn dmz(cluster: &Cluster) -> Result<Report> {
     let mut unread = Vec::new();
     let settings = note(&mut unread, "ConfigMap", read_settings(cluster));
     facts.settings = settings.flatten();
-    let workload = note(&mut unread, "StatefulSet", workload(cluster)).flatten();
+    let workload = note(&mut unread, "StatefulSet", cluster.workload()).flatten();
     let annotated = |key: &str, value: &str| {
         workload.as_ref().is_some_and(|workload| workload.annotations().get(key).is_some_and(|found| found == value))
     };
@@ -68,9 +67,8 @@ fn dmz(cluster: &Cluster) -> Result<Report> {
     if let Some(workload) = &workload {
         let wanted = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         facts.wanted = usize::try_from(wanted).ok();
-        facts.left =
-            note(&mut unread, "PersistentVolumeClaim", left_behind(cluster, workload, &pods)).unwrap_or_default();
     }
+    facts.kept = note(&mut unread, "kept volumes", cluster.kept(workload.as_ref(), &pods)).unwrap_or_default();
     for resource in [
         ApiResource::erase::<RelayDomain>(&()),
         ApiResource::erase::<RelayHost>(&()),
@@ -85,8 +83,8 @@ fn dmz(cluster: &Cluster) -> Result<Report> {
 
 fn whole(namespace: Option<String>, facts: Facts) -> Report {
     let problems = problems(&facts);
-    let Facts { relays, settings, isolation, objects, .. } = facts;
-    Report { namespace, problems, settings, relays, isolation, objects }
+    let Facts { relays, settings, kept, isolation, objects, .. } = facts;
+    Report { namespace, problems, settings, kept_volumes: kept.volumes, relays, isolation, objects }
 }
 
 /// What cannot be read is told once, and everything else goes on.
@@ -118,31 +116,12 @@ fn read_settings(cluster: &Cluster) -> Result<Option<String>> {
     Ok(map.and_then(|map| map.annotations().get(DIGEST_ANNOTATION).cloned()))
 }
 
-fn workload(cluster: &Cluster) -> Result<Option<StatefulSet>> {
-    let all = cluster.runtime.block_on(api::<StatefulSet>(cluster).list(&ListParams::default().labels(RELAYS)))?;
-    Ok(all.items.into_iter().next())
-}
-
 fn isolation(cluster: &Cluster, off: bool) -> Result<Isolation> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=postern");
     let all = cluster.runtime.block_on(api::<NetworkPolicy>(cluster).list(&ours))?;
     let names: BTreeSet<String> = all.iter().map(ResourceExt::name_any).collect();
     let (default_deny, base) = (names.contains(DEFAULT_DENY), names.contains(BASE));
     Ok(Isolation { off, default_deny, base, paths: names.len() - usize::from(default_deny) - usize::from(base) })
-}
-
-/// Pods that are gone and whose volumes are not: there may be mail in them.
-fn left_behind(cluster: &Cluster, workload: &StatefulSet, pods: &[RelayPod]) -> Result<Vec<(String, String)>> {
-    let claims = cluster.runtime.block_on(api::<PersistentVolumeClaim>(cluster).list(&ListParams::default()))?;
-    let templates = workload.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_deref()).unwrap_or_default();
-    let gone = |claim: &PersistentVolumeClaim| {
-        let name = claim.name_any();
-        let pod = templates.iter().find_map(|template| name.strip_prefix(&format!("{}-", template.name_any())))?;
-        let number = pod.strip_prefix(&format!("{}-", workload.name_any()))?;
-        let is_gone = number.parse::<u32>().is_ok() && pods.iter().all(|there| there.name != pod);
-        is_gone.then(|| (pod.to_owned(), name.clone()))
-    };
-    Ok(claims.iter().filter_map(gone).collect())
 }
 
 /// Also those that our types cannot decode.
@@ -165,6 +144,8 @@ fn object_report(kind: &str, object: &DynamicObject) -> ObjectReport {
     };
     let mut troubles: Vec<String> =
         ["Accepted", "ResolvedRefs", "Programmed", "PartiallyInvalid"].iter().filter_map(told).collect();
+    // When it is True, the volumes themselves are named.
+    troubles.extend(told(&"MailKept").filter(|_| found("MailKept").is_some_and(|kept| kept["status"] == "Unknown")));
     let ready = found("Ready").map(|ready| text(ready, "status")).unwrap_or_default();
     let generation = object.metadata.generation;
     let seen = found("Ready").and_then(|ready| ready["observedGeneration"].as_i64());

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
-use jiff::Timestamp;
+use postern_crds::status::KeptVolume;
 use postern_relay::control::Standing;
 use serde::Serialize;
 
@@ -58,6 +58,9 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<String>,
     relays: Vec<RelayReport>,
+    /// What relays have left that were scaled in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept_volumes: Vec<KeptVolume>,
     #[serde(skip_serializing_if = "Option::is_none")]
     isolation: Option<Isolation>,
     objects: Vec<ObjectReport>,
@@ -125,7 +128,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 if number > 0 {
                     writeln!(out)?;
                 }
-                text::print(&mut out, report, Timestamp::now())?;
+                text::print(&mut out, report)?;
             }
         }
         (format, [report]) if !all_namespaces => structured(&mut out, *format, report)?,

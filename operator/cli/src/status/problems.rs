@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use postern_operator::kept::{Back, said};
 use postern_relay::control::Standing;
 use postern_wire::snapshot::HostName;
+use postern_wire::status::Isolation as Reached;
 use serde::Serialize;
 
 use super::{Isolation, ObjectReport, RelayReport};
+use crate::cluster::Kept;
 
 /// One thing wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,8 +34,8 @@ pub(super) struct Facts {
     pub(super) paused: bool,
     pub(super) isolation: Option<Isolation>,
     pub(super) objects: Vec<ObjectReport>,
-    /// Pods that are gone, each with the volume that it left.
-    pub(super) left: Vec<(String, String)>,
+    /// What relays have left that were scaled in.
+    pub(super) kept: Kept,
     /// What could not be read, and why.
     pub(super) unread: Vec<String>,
 }
@@ -87,14 +90,19 @@ fn dmz(facts: &Facts, namespace: &str, all: &mut Vec<Problem>) {
         }
         _ => {}
     }
-    for (pod, claim) in &facts.left {
-        let says = format!("{pod} is gone, and its queue may still be in the volume {claim}");
+    for volume in facts.kept.full() {
+        let back = match facts.kept.back([volume]) {
+            Some(Back { workload, replicas, first: None }) => {
+                format!("kubectl -n {namespace} scale statefulset/{workload} --replicas={replicas}")
+            }
+            Some(back) => back.to_string(),
+            None => format!("make the pod {} again", volume.relay),
+        };
         let todo = format!(
-            "let it deliver: kubectl -n {namespace} scale statefulset/{} --replicas={}",
-            pod.rsplit_once('-').map_or("", |(name, _)| name),
-            pod.rsplit_once('-').and_then(|(_, number)| number.parse::<u64>().ok()).unwrap_or_default() + 1
+            "to have them delivered: {back}; if they are not wanted: kubectl -n {namespace} delete persistentvolumeclaim {}",
+            volume.claim
         );
-        add("queue", says, todo);
+        add("queue", format!("left behind when it was scaled in: {}", said(volume)), todo);
     }
 }
 
@@ -114,8 +122,18 @@ fn relay(facts: &Facts, relay: &RelayReport, all: &mut Vec<Problem>) {
         return add(format!("{}it cannot be asked: {reason}", phase.unwrap_or_default()), todo);
     }
     let Some(Standing { status, not_ready, full, corrupt, .. }) = standing else { return };
-    if let Some(reason) = not_ready {
+    if status.draining {
+        let waits = status.queue.as_ref().map(|queue| format!("; {} wait", queue.messages)).unwrap_or_default();
+        let todo = "wait: unless it is scaled in, its pod comes back".to_owned();
+        add(format!("is ending: it takes no more mail, and delivers what it can{waits}"), todo);
+    } else if let Some(reason) = not_ready {
         add(format!("takes no mail: {reason}"), logs.clone());
+    }
+    if let Some(Reached { canary, reached: true }) = &status.isolation
+        && !facts.isolation.as_ref().is_some_and(|isolation| isolation.off)
+    {
+        let says = format!("reaches {canary}, which no policy opens: nothing enforces the NetworkPolicies around it");
+        add(says, "use a network plugin that enforces NetworkPolicies".to_owned());
     }
     if let Some(reason) = &status.rejected {
         add(format!("refuses the settings that it was given: {reason}"), logs.clone());
@@ -174,14 +192,15 @@ pub(super) fn short(digest: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use postern_wire::status::{Object, ResolvedName};
+pub(super) mod tests {
+    use postern_crds::status::KeptVolume;
+    use postern_wire::status::{Object, Queue, ResolvedName};
     use postern_wire::{Digest, Status};
 
     use super::super::PodReport;
     use super::*;
 
-    fn relay(name: &str, change: impl FnOnce(&mut RelayReport)) -> RelayReport {
+    pub(in super::super) fn relay(name: &str, change: impl FnOnce(&mut RelayReport)) -> RelayReport {
         let status = Status {
             version: "0.1.0".to_owned(),
             schema: 1,
@@ -194,8 +213,7 @@ mod tests {
             draining: false,
             isolation: None,
         };
-        let (messages, octets, corrupt) = (0, 0, 0);
-        let standing = Standing { status, not_ready: None, messages, octets, oldest: None, corrupt, full: false };
+        let standing = Standing { status, not_ready: None, octets: 0, corrupt: 0, full: false };
         let pod = PodReport { ready: true, phase: "Running".to_owned(), restarts: 0, node: "n".to_owned() };
         let mut report =
             RelayReport { name: name.to_owned(), pod: Some(pod), standing: Some(standing), unreachable: None };
@@ -275,8 +293,34 @@ mod tests {
                 "relay-1: takes no mail: no settings yet",
             ),
             (
-                Box::new(|facts| facts.left = vec![("postern-relay-2".to_owned(), "spool-postern-relay-2".to_owned())]),
-                "queue: postern-relay-2 is gone, and its queue may still be in the volume spool-postern-relay-2",
+                Box::new(|facts| {
+                    let volume = |number: u32, messages| KeptVolume {
+                        claim: format!("spool-postern-relay-{number}"),
+                        relay: format!("postern-relay-{number}"),
+                        messages,
+                    };
+                    facts.kept.volumes = vec![volume(2, Some(5)), volume(3, Some(0))];
+                }),
+                "queue: left behind when it was scaled in: 5 messages of postern-relay-2 on the claim spool-postern-relay-2",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.relays[1] = relay("relay-1", |relay| {
+                        standing(relay).not_ready = Some("stopping".to_owned());
+                        let status = &mut standing(relay).status;
+                        (status.draining, status.queue) = (true, Some(Queue { messages: 3, oldest: 0 }));
+                    });
+                }),
+                "relay-1: is ending: it takes no more mail, and delivers what it can; 3 wait",
+            ),
+            (
+                Box::new(|facts| {
+                    facts.relays[1] = relay("relay-1", |relay| {
+                        let canary = "10.96.0.1:443".to_owned();
+                        standing(relay).status.isolation = Some(Reached { canary, reached: true });
+                    });
+                }),
+                "relay-1: reaches 10.96.0.1:443, which no policy opens",
             ),
             (
                 Box::new(|facts| facts.unread = vec!["ConfigMap: forbidden".to_owned()]),

@@ -3,14 +3,15 @@
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
-use jiff::Timestamp;
+use postern_operator::kept::said;
+use postern_wire::status::Queue;
 
 use super::problems::short;
 use super::{Isolation, RelayReport, Report};
-use crate::text::{ago, counted, printable, size};
+use crate::text::{age, counted, printable, size};
 
-pub(super) fn print(out: &mut impl Write, report: &Report, now: Timestamp) -> io::Result<()> {
-    let Report { namespace, problems, settings, relays, isolation, objects } = report;
+pub(super) fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let Report { namespace, problems, settings, kept_volumes, relays, isolation, objects } = report;
     let name = namespace.as_deref().unwrap_or("this machine");
     match problems.len() {
         0 => writeln!(out, "{name}: nothing is wrong")?,
@@ -26,9 +27,12 @@ pub(super) fn print(out: &mut impl Write, report: &Report, now: Timestamp) -> io
         let (enforcing, all) = (relays.iter().filter(enforce).count(), relays.len());
         writeln!(out, "Settings   {}, in force on {enforcing} of {}", short(digest), counted(all, "relay", "relays"))?;
     }
-    writeln!(out, "Queue      {}", queue(relays, now))?;
+    writeln!(out, "Queue      {}", queue(relays))?;
+    for volume in kept_volumes {
+        writeln!(out, "Left       {}", printable(&said(volume)))?;
+    }
     if let Some(isolation) = isolation {
-        writeln!(out, "Isolation  {}", isolated(isolation))?;
+        writeln!(out, "Isolation  {}{}", isolated(isolation), tried(relays))?;
     }
     if namespace.is_some() {
         let count = |kind: &str| objects.iter().filter(|object| object.kind == kind).count();
@@ -38,26 +42,54 @@ pub(super) fn print(out: &mut impl Write, report: &Report, now: Timestamp) -> io
         writeln!(out, "Objects    {}: {how}", kinds.join(", "))?;
     }
     writeln!(out)?;
-    table(out, relays, now)
+    table(out, relays)
 }
 
 fn enforced(relay: &RelayReport) -> Option<&str> {
     relay.standing.as_ref()?.status.settings.as_ref().map(|digest| digest.as_str())
 }
 
-fn queue(relays: &[RelayReport], now: Timestamp) -> String {
-    let standings = || relays.iter().filter_map(|relay| relay.standing.as_ref());
-    let messages: u64 = standings().map(|standing| standing.messages).sum();
-    let oldest = standings().filter_map(|standing| standing.oldest).min();
-    let unknown = relays.iter().filter(|relay| relay.standing.is_none()).count();
+fn queue(relays: &[RelayReport]) -> String {
+    let queues = || relays.iter().filter_map(waiting);
+    let messages: u64 = queues().map(|queue| queue.messages).sum();
+    let unknown = relays.len() - queues().count();
     let mut text = counted(usize::try_from(messages).unwrap_or(usize::MAX), "message waits", "messages wait");
-    if let Some(oldest) = oldest {
-        text.push_str(&format!(", the oldest for {}", ago(now, oldest)));
+    if let Some(oldest) = queues().filter(|queue| queue.messages > 0).map(|queue| queue.oldest).max() {
+        text.push_str(&format!(", the oldest for {}", age(oldest)));
     }
     if unknown > 0 {
         text.push_str(&format!("; {} could not be asked", counted(unknown, "relay", "relays")));
     }
     text
+}
+
+/// What waits in its spool; `None` also while that is being opened.
+fn waiting(relay: &RelayReport) -> Option<&Queue> {
+    relay.standing.as_ref()?.status.queue.as_ref()
+}
+
+/// Whether the relays themselves find the isolation in place.
+fn tried(relays: &[RelayReport]) -> String {
+    let found =
+        relays.iter().filter_map(|relay| Some((&relay.name, relay.standing.as_ref()?.status.isolation.as_ref()?)));
+    let found: Vec<_> = found.collect();
+    let reach: Vec<&str> =
+        found.iter().filter(|(_, isolation)| isolation.reached).map(|(name, _)| name.as_str()).collect();
+    match (found.first(), reach.as_slice()) {
+        (None, _) => String::new(),
+        (Some((_, isolation)), []) => {
+            format!(
+                "; {} of {} tried, and none reaches {}",
+                found.len(),
+                counted(relays.len(), "relay", "relays"),
+                isolation.canary
+            )
+        }
+        (Some((_, isolation)), reach) => {
+            let verb = if reach.len() == 1 { "reaches" } else { "reach" };
+            format!("; {} {verb} {} all the same", reach.join(", "), isolation.canary)
+        }
+    }
 }
 
 fn isolated(isolation: &Isolation) -> String {
@@ -69,7 +101,7 @@ fn isolated(isolation: &Isolation) -> String {
     }
 }
 
-fn table(out: &mut impl Write, relays: &[RelayReport], now: Timestamp) -> io::Result<()> {
+fn table(out: &mut impl Write, relays: &[RelayReport]) -> io::Result<()> {
     if relays.is_empty() {
         return Ok(());
     }
@@ -82,6 +114,7 @@ fn table(out: &mut impl Write, relays: &[RelayReport], now: Timestamp) -> io::Re
             standing.as_ref().map_or_else(|| "?".to_owned(), cell)
         };
         let ready = match (pod, standing) {
+            (_, Some(standing)) if standing.status.draining => "draining".to_owned(),
             (Some(pod), _) if pod.ready => "yes".to_owned(),
             (Some(pod), _) if pod.phase != "Running" => pod.phase.clone(),
             (None, Some(standing)) if standing.not_ready.is_none() => "yes".to_owned(),
@@ -94,8 +127,12 @@ fn table(out: &mut impl Write, relays: &[RelayReport], now: Timestamp) -> io::Re
             asked(&|standing| {
                 standing.status.settings.as_ref().map_or("none".to_owned(), |digest| digest.short().to_owned())
             }),
-            asked(&|standing| standing.messages.to_string()),
-            asked(&|standing| standing.oldest.map_or_else(|| "-".to_owned(), |oldest| ago(now, oldest))),
+            waiting(relay).map_or_else(|| "?".to_owned(), |queue| queue.messages.to_string()),
+            match waiting(relay) {
+                None => "?".to_owned(),
+                Some(Queue { messages: 0, .. }) => "-".to_owned(),
+                Some(queue) => age(queue.oldest),
+            },
             asked(&|standing| size(standing.octets)),
             pod.as_ref().map_or_else(|| "-".to_owned(), |pod| pod.restarts.to_string()),
             pod.as_ref().map_or_else(|| "-".to_owned(), |pod| pod.node.clone()),
@@ -107,4 +144,37 @@ fn table(out: &mut impl Write, relays: &[RelayReport], now: Timestamp) -> io::Re
         }
     }
     writeln!(out, "{}", table.trim_fmt())
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_wire::status::Isolation as Tried;
+
+    use super::super::problems::tests::relay;
+    use super::*;
+
+    #[test]
+    fn what_relays_say_of_themselves_is_shown() {
+        let relays =
+            [("relay-0", 3, 60, true), ("relay-1", 2, 7200, false)].map(|(name, messages, oldest, draining)| {
+                relay(name, |relay| {
+                    let status = &mut relay.standing.as_mut().unwrap().status;
+                    (status.queue, status.draining) = (Some(Queue { messages, oldest }), draining);
+                    status.isolation = Some(Tried { canary: "10.96.0.1:443".to_owned(), reached: draining });
+                })
+            });
+        let opening = relay("relay-2", |_| {});
+        let all = [&relays[..], &[opening]].concat();
+        assert_eq!(queue(&all), "5 messages wait, the oldest for 2h; 1 relay could not be asked");
+        assert_eq!(tried(&all), "; relay-0 reaches 10.96.0.1:443 all the same");
+        assert_eq!(tried(&all[1..]), "; 1 of 2 relays tried, and none reaches 10.96.0.1:443");
+        assert_eq!(tried(&all[2..]), "");
+        let mut out = Vec::new();
+        table(&mut out, &all).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let cells = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(cells(1)[..2], ["relay-0", "draining"]);
+        assert_eq!((&cells(2)[..2], &cells(2)[4..6]), (&["relay-1", "yes"][..], &["2", "2h"][..]));
+        assert_eq!(&cells(3)[4..6], ["?", "?"]);
+    }
 }

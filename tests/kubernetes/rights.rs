@@ -77,6 +77,7 @@ async fn its_rights_suffice_and_reach_no_further_than_is_written_beside_them() {
         ("create", "", "pods", "", here),
         ("patch", "", "pods", "postern-relay-0", here),
         ("create", "", "pods/exec", "", here),
+        ("delete", "", "persistentvolumeclaims", "spool-postern-relay-0", here),
         ("patch", "apps", "statefulsets", "postern-relay", here),
         ("patch", "postern.io", "relayhosts", "smarthost", here),
         ("create", "rbac.authorization.k8s.io", "rolebindings", "", here),

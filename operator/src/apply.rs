@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::problem::DEFAULT_POLICY;
 pub(crate) use applied::Applied;
 
-use crate::render::{BASE, DEFAULT_DENY, DIGEST_ANNOTATION, REMINDER_ANNOTATION, Rendered, is_reserved};
+use crate::render::{DIGEST_ANNOTATION, ISOLATION, REMINDER_ANNOTATION, Rendered, is_reserved};
 
 /// The owner, to the API server, of the fields that the operator sets.
 pub const FIELD_MANAGER: &str = "postern";
@@ -262,7 +262,7 @@ fn is_marked(pod: &Pod, digest: &Digest) -> bool {
 }
 
 fn is_isolation(policy: &NetworkPolicy) -> bool {
-    policy.metadata.name.as_deref().is_some_and(|name| name == DEFAULT_DENY || name == BASE)
+    policy.metadata.name.as_deref().is_some_and(|name| ISOLATION.contains(&name))
 }
 
 /// The policy with both lists of rules there, if empty: server-side apply takes away what somebody added only from a field

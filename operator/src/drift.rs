@@ -168,10 +168,10 @@ mod tests {
             {"manager": "helm", "time": "2026-01-01T00:00:00Z"},
         ]});
         let live: NetworkPolicy = serde_json::from_value(live).expect("a policy");
-        let told = news("NetworkPolicy postern-base", &wanted, Some(&live)).message;
-        assert_eq!(told, "NetworkPolicy postern-base was changed by \"kubectl-edit\", and is put back: spec.egress");
-        let told = news::<NetworkPolicy>("NetworkPolicy postern-base", &wanted, None).message;
-        assert_eq!(told, "NetworkPolicy postern-base was deleted, and is made again");
+        let told = news("NetworkPolicy postern-egress", &wanted, Some(&live)).message;
+        assert_eq!(told, "NetworkPolicy postern-egress was changed by \"kubectl-edit\", and is put back: spec.egress");
+        let told = news::<NetworkPolicy>("NetworkPolicy postern-egress", &wanted, None).message;
+        assert_eq!(told, "NetworkPolicy postern-egress was deleted, and is made again");
     }
 
     #[test]

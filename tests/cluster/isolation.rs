@@ -68,8 +68,8 @@ fn a_relays_packets_go_nowhere_but_where_an_object_lets_them() {
                 spot.sees_closed(&[path])
             };
             spot.sees_closed(&never);
-            // Not its SMTP port: kube-router lets a pod out to whatever a policy of both directions lets in to its own pods.
-            spot.sees_closed(&[(another.ip, STATUS).into()]);
+            // What lets mail in to every relay lets none of them out to another.
+            spot.sees_closed(&[(another.ip, SMTP).into(), (another.ip, STATUS).into()]);
         }
     };
     closed(false);
@@ -141,7 +141,7 @@ fn a_relay_stays_closed_when_every_object_is_deleted() {
             .iter()
             .filter_map(|one| one["metadata"]["name"].as_str())
             .collect();
-        ensure!(names == ["postern-base", "postern-default-deny"], "{names:?}");
+        ensure!(names == ["postern-default-deny", "postern-egress", "postern-ingress"], "{names:?}");
         Ok(())
     };
     eventually("only the isolation is left", policies).unwrap();

@@ -8,11 +8,12 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::ListParams;
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
 use postern_wire::{SETTINGS_FILE, SettingsFile};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
 use crate::cluster::eventually;
 use crate::dmz::Dmz;
+use crate::operator::admit;
 
 fn mailbox_server() -> SocketAddr {
     ([10, 20, 0, 11], 25).into()
@@ -46,7 +47,13 @@ async fn the_quickstart_becomes_settings_secrets_policies_and_status() {
     let names: Vec<_> = policies.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["postern-base", "postern-default-deny", "postern-host-mailbox-server", "postern-host-smarthost"]
+        [
+            "postern-default-deny",
+            "postern-egress",
+            "postern-host-mailbox-server",
+            "postern-host-smarthost",
+            "postern-ingress"
+        ]
     );
     let egress = serde_json::to_value(&policies["postern-host-mailbox-server"]).unwrap()["spec"]["egress"].take();
     let expected =
@@ -69,6 +76,38 @@ async fn a_second_reconcile_writes_nothing() {
     assert!(before.iter().any(|write| write.starts_with("patch configmaps/postern-settings 20")), "{before:?}");
     dmz.wake().await;
     assert_eq!(dmz.settled().await, before);
+}
+
+/// An earlier one wrote a single policy for both directions.
+#[tokio::test]
+async fn the_policy_of_an_earlier_operator_goes_when_those_that_follow_it_are_there() {
+    let dmz = Dmz::without_rights("upgraded").await.unwrap();
+    dmz.anchor("postern-relay").await.unwrap();
+    let relays = json!({"matchLabels": {"postern.io/relay": "true"}});
+    let base = |name: &str, labels: Value| {
+        json!({
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"podSelector": relays, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]},
+        })
+    };
+    dmz.put::<NetworkPolicy>(base("postern-base", json!({"app.kubernetes.io/managed-by": "postern"}))).await.unwrap();
+    dmz.put::<NetworkPolicy>(base("postern-mine", json!({}))).await.unwrap();
+    admit(&dmz.client, &dmz.namespace).await.unwrap();
+    dmz.quickstart(mailbox_server()).await.unwrap();
+    dmz.told::<RelayHost>("smarthost", "Programmed", "False", "NoRelay").await;
+    eventually("the old policy is gone", async || {
+        anyhow::ensure!(!policies(&dmz).await.contains_key("postern-base"), "it is still there");
+        Ok(())
+    })
+    .await;
+    let names: Vec<_> = policies(&dmz).await.into_keys().filter(|name| !name.contains("host")).collect();
+    assert_eq!(names, ["postern-default-deny", "postern-egress", "postern-ingress", "postern-mine"]);
+    let writes = dmz.writes().unwrap();
+    let at = |write: &str| writes.iter().position(|made| made.starts_with(write)).expect(write);
+    let gone = at("delete networkpolicies/postern-base ");
+    for name in ["postern-default-deny", "postern-egress", "postern-ingress"] {
+        assert!(at(&format!("patch networkpolicies/{name} ")) < gone, "{writes:?}");
+    }
 }
 
 #[tokio::test]
@@ -94,7 +133,7 @@ async fn what_somebody_else_changes_is_put_right() {
         "-p",
         r#"{"spec":{"ingress":[{}]}}"#,
     ]);
-    kubectl(&["label", "networkpolicy", "postern-base", "app.kubernetes.io/managed-by-"]);
+    kubectl(&["label", "networkpolicy", "postern-egress", "app.kubernetes.io/managed-by-"]);
     kubectl(&["delete", "networkpolicy", "postern-host-mailbox-server"]);
     kubectl(&["patch", "configmap", "postern-settings", "--type=merge", "-p", r#"{"data":{"settings.json":"{}"}}"#]);
     kubectl(&["delete", "secret", "postern-secrets"]);

@@ -173,7 +173,7 @@ async fn without_a_relay_workload_nothing_but_status_is_written() {
     let anchor = dmz.anchor("any-name").await.unwrap();
     eventually("all is written and owned", async || {
         let policies = dmz.api::<NetworkPolicy>().list(&ListParams::default()).await?;
-        ensure!(policies.items.len() == 4, "{} policies", policies.items.len());
+        ensure!(policies.items.len() == 5, "{} policies", policies.items.len());
         let map = dmz.api::<ConfigMap>().get("postern-settings").await?;
         ensure!(map.metadata.owner_references.unwrap_or_default()[0].uid == anchor.metadata.uid.clone().unwrap());
         Ok(())

@@ -286,9 +286,9 @@ fn a_relay_runs_from_what_render_lays_out() -> Result<()> {
 
     let printed = up.postern(&["render", "-f", "dmz"])?;
     let printed = text(&printed.stdout);
-    for object in
-        ["kind: ConfigMap", "kind: Secret", "kind: NetworkPolicy", "name: postern-default-deny", "name: postern-base"]
-    {
+    let policies =
+        ["kind: NetworkPolicy", "name: postern-default-deny", "name: postern-ingress", "name: postern-egress"];
+    for object in ["kind: ConfigMap", "kind: Secret"].iter().chain(&policies) {
         assert!(printed.contains(object), "{object} is missing in:\n{printed}");
     }
     let again = text(&up.postern(&["render", "-f", "dmz"])?.stdout);

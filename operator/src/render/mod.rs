@@ -22,7 +22,7 @@ mod network_policy;
 mod secret;
 mod snapshot;
 
-pub use network_policy::{BASE, DEFAULT_DENY, MONITORING_LABEL, OPERATOR_LABEL, RELAY_LABEL};
+pub use network_policy::{DEFAULT_DENY, EGRESS, INGRESS, ISOLATION, MONITORING_LABEL, OPERATOR_LABEL, RELAY_LABEL};
 pub use secret::SECRETS;
 pub use snapshot::{DIGEST_ANNOTATION, REMINDER_ANNOTATION, SETTINGS, config_map_of, schema_for};
 
@@ -114,7 +114,7 @@ fn obstacle(
     problems: &mut Vec<Problem>,
 ) -> Option<Hold> {
     let isolated = model.anchor.as_ref().is_none_or(|anchor| anchor.network_policies);
-    let isolation = [(WrittenKind::NetworkPolicy, DEFAULT_DENY), (WrittenKind::NetworkPolicy, BASE)];
+    let isolation = ISOLATION.map(|name| (WrittenKind::NetworkPolicy, name));
     let parts = (1..=files.shards.len().min(SHARDS_MAX)).map(snapshot::shard_name);
     let parts: Vec<_> = std::iter::once(SETTINGS.to_owned()).chain(parts).collect();
     let mut needed: Vec<_> = parts.iter().map(|name| (WrittenKind::ConfigMap, name.as_str())).collect();

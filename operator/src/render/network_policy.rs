@@ -1,8 +1,9 @@
 //! The isolation of the relay pods, and the paths through it.
 //!
-//! `postern-default-deny` closes both directions. `postern-base` opens what every relay needs: DNS out; SMTP in from
-//! anywhere, with TLS from the first octet too where a relay takes that; the status port for the operator's pods and for
-//! namespaces labelled [`MONITORING_LABEL`]. Then one policy for each RelayHost with endpoints opens exactly their addresses,
+//! `postern-default-deny` closes both directions. Then what every relay needs: `postern-ingress` opens SMTP from anywhere, with
+//! TLS from the first octet too where a relay takes that, and the status port for the operator's pods and for namespaces
+//! labelled [`MONITORING_LABEL`]; `postern-egress` opens DNS. No policy has rules for both directions: kube-router would let a
+//! relay out to what lets others in, and so to the other relays' SMTP port. Then one policy for each RelayHost with endpoints opens exactly their addresses,
 //! or the pods behind their Services, and ports; and one for each RelayDomain whose mail goes directly to the recipients' MX
 //! opens port 25 of the Internet ([`super::internet`]). Each is owned by its object, so that the path closes with it. The
 //! kubelet's own probes pass in any case: that is the network plugins' contract.
@@ -31,8 +32,12 @@ use crate::resolve::{Direct, Model, Path, Pods, target};
 
 /// Nothing in, nothing out.
 pub const DEFAULT_DENY: &str = "postern-default-deny";
-/// What every relay needs.
-pub const BASE: &str = "postern-base";
+/// What every relay lets in.
+pub const INGRESS: &str = "postern-ingress";
+/// Where every relay may go.
+pub const EGRESS: &str = "postern-egress";
+/// The policies that concern every relay, without which no settings are published. None of them can be an object's.
+pub const ISOLATION: [&str; 3] = [DEFAULT_DENY, INGRESS, EGRESS];
 /// The label, `true`, of relay pods and of their workload.
 pub const RELAY_LABEL: &str = "postern.io/relay";
 /// The label, `true`, of the operator's pods, which may ask the status port (in the operator's namespace only).
@@ -51,8 +56,8 @@ pub(super) fn network_policies(model: &Model, problems: &mut Vec<Problem>) -> Ve
     if model.anchor.as_ref().is_some_and(|anchor| !anchor.network_policies) {
         return Vec::new();
     }
-    // A taken name of these two is told with the settings, which it holds back.
-    let isolation = [default_deny(model), base(model)];
+    // A taken name of these is told with the settings, which it holds back.
+    let isolation = [default_deny(model), ingress(model), egress(model)];
     let is_ours = |policy: &NetworkPolicy| {
         !is_foreign(model, WrittenKind::NetworkPolicy, policy.metadata.name.as_deref().unwrap_or_default())
     };
@@ -141,11 +146,15 @@ fn default_deny(model: &Model) -> NetworkPolicy {
     policy(model, DEFAULT_DENY, anchor_owner(model), None, None)
 }
 
-fn base(model: &Model) -> NetworkPolicy {
+fn egress(model: &Model) -> NetworkPolicy {
     let dns = NetworkPolicyEgressRule {
         ports: Some(["UDP", "TCP"].map(|protocol| port(protocol, IntOrString::Int(DNS_PORT))).into()),
         to: None,
     };
+    policy(model, EGRESS, anchor_owner(model), None, Some(vec![dns]))
+}
+
+fn ingress(model: &Model) -> NetworkPolicy {
     let smtp = NetworkPolicyIngressRule { ports: Some(["smtp", "submissions"].map(named_port).into()), from: None };
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(labels(NAMESPACE_NAME_LABEL, &model.operator_namespace)),
@@ -158,7 +167,7 @@ fn base(model: &Model) -> NetworkPolicy {
     };
     let status =
         NetworkPolicyIngressRule { ports: Some(vec![named_port("http")]), from: Some(vec![operator, monitoring]) };
-    policy(model, BASE, anchor_owner(model), Some(vec![smtp, status]), Some(vec![dns]))
+    policy(model, INGRESS, anchor_owner(model), Some(vec![smtp, status]), None)
 }
 
 /// A policy on the relay pods. It governs a direction by having rules for it; with none at all it closes both.

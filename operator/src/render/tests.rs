@@ -47,12 +47,12 @@ fn renders_the_same_bytes_twice() {
 #[test]
 fn the_isolation_comes_first_and_is_owned_by_the_anchor() {
     let rendered = rendered(&dmz());
-    assert_eq!(names(&rendered), [DEFAULT_DENY, BASE, "postern-host-exchange"]);
+    assert_eq!(names(&rendered), [DEFAULT_DENY, INGRESS, EGRESS, "postern-host-exchange"]);
     let owner = |index: usize| {
         let owners = rendered.network_policies.as_ref().expect("policies")[index].metadata.owner_references.as_ref();
         owners.expect("an owner")[0].uid.clone()
     };
-    assert_eq!([owner(0), owner(1), owner(2)], ["uid-relay", "uid-relay", "uid-exchange"]);
+    assert_eq!([0, 1, 2, 3].map(owner), ["uid-relay", "uid-relay", "uid-relay", "uid-exchange"]);
 }
 
 #[test]
@@ -62,6 +62,21 @@ fn default_deny_closes_both_directions_and_opens_nothing() {
     assert_eq!(spec.policy_types, Some(vec!["Ingress".to_owned(), "Egress".to_owned()]));
     assert_eq!((spec.ingress, spec.egress), (None, None));
     assert_eq!(json!(spec.pod_selector), json!({"matchLabels": {"postern.io/relay": "true"}}));
+}
+
+/// With one for both, kube-router lets a relay out to what lets mail in: to the other relays' SMTP port.
+#[test]
+fn a_policy_that_opens_anything_governs_one_direction() {
+    for policy in &rendered(&direct()).network_policies.expect("policies")[1..] {
+        let spec = policy.spec.as_ref().expect("a spec");
+        let directions = [spec.ingress.is_some(), spec.egress.is_some()];
+        assert!(directions == [true, false] || directions == [false, true], "{:?}", policy.metadata.name);
+        let types = [vec!["Ingress".to_owned()], vec!["Egress".to_owned()]];
+        assert_eq!(
+            spec.policy_types.as_ref(),
+            types.iter().zip(directions).find(|(_, has)| *has).map(|(types, _)| types)
+        );
+    }
 }
 
 #[test]
@@ -88,7 +103,7 @@ fn the_settings_carry_their_own_digest() {
 fn a_path_closes_when_its_object_is_gone() {
     let mut inputs = dmz();
     inputs.hosts.clear();
-    assert_eq!(names(&rendered(&inputs)), [DEFAULT_DENY, BASE]);
+    assert_eq!(names(&rendered(&inputs)), [DEFAULT_DENY, INGRESS, EGRESS]);
 }
 
 #[test]
@@ -106,7 +121,7 @@ fn long_names_are_cut_and_stay_apart() {
     }
     let rendered = rendered(&inputs);
     let names: std::collections::BTreeSet<_> = names(&rendered).into_iter().collect();
-    assert_eq!(names.len(), 2 + hosts.len());
+    assert_eq!(names.len(), ISOLATION.len() + hosts.len());
     for name in names {
         assert!(name.len() <= 253, "{name}");
         assert!(
@@ -132,7 +147,8 @@ fn who_writes_their_own_policies_gets_none_and_the_settings_all_the_same() {
 fn nothing_is_published_until_the_isolation_can_stand() {
     for (kind, name) in [
         (WrittenKind::NetworkPolicy, DEFAULT_DENY),
-        (WrittenKind::NetworkPolicy, BASE),
+        (WrittenKind::NetworkPolicy, INGRESS),
+        (WrittenKind::NetworkPolicy, EGRESS),
         (WrittenKind::Secret, SECRETS),
         (WrittenKind::ConfigMap, SETTINGS),
     ] {
@@ -151,7 +167,7 @@ fn a_taken_path_costs_one_host() {
     let mut inputs = dmz();
     taken(&mut inputs, WrittenKind::NetworkPolicy, "postern-host-exchange");
     let rendered = rendered(&inputs);
-    assert_eq!(names(&rendered), [DEFAULT_DENY, BASE]);
+    assert_eq!(names(&rendered), [DEFAULT_DENY, INGRESS, EGRESS]);
     assert!(rendered.config_maps.is_some());
     assert_eq!(rendered.problems[0].object.to_string(), "RelayHost/exchange");
 }
@@ -355,7 +371,7 @@ fn what_is_left_out_of_the_internet_is_what_an_api_server_takes() {
     inputs.cluster_ranges.insert("0.0.0.0/0".parse().expect("a range"));
     inputs.cluster_ranges.insert("10.0.0.0/7".parse().expect("a range"));
     let policies = json!(rendered(&inputs).network_policies);
-    let blocks = &policies[3]["spec"]["egress"][0]["to"];
+    let blocks = &policies[4]["spec"]["egress"][0]["to"];
     let except = blocks[0]["ipBlock"]["except"].as_array().expect("a list");
     assert!(!except.contains(&json!("0.0.0.0/0")), "not a strict part of the block");
     assert!(except.contains(&json!("10.0.0.0/7")) && !except.contains(&json!("10.0.0.0/8")), "each once: {except:?}");
@@ -365,13 +381,13 @@ fn what_is_left_out_of_the_internet_is_what_an_api_server_takes() {
 #[test]
 fn the_way_to_the_internet_closes_with_its_domain_and_its_name_can_be_taken() {
     let mut inputs = direct();
-    assert_eq!(names(&rendered(&inputs))[3..], ["postern-domain-contoso"]);
+    assert_eq!(names(&rendered(&inputs))[4..], ["postern-domain-contoso"]);
     taken(&mut inputs, WrittenKind::NetworkPolicy, "postern-domain-contoso");
     let told = rendered(&inputs).problems;
     assert_eq!((told[0].object.to_string().as_str(), told[0].reason), ("RelayDomain/contoso", Reason::NameTaken));
     assert!(told[0].message.ends_with("until then no path to the recipients' MX is open"), "{}", told[0].message);
     inputs.domains.clear();
-    assert_eq!(names(&rendered(&inputs)), [DEFAULT_DENY, BASE, "postern-host-exchange"]);
+    assert_eq!(names(&rendered(&inputs)), [DEFAULT_DENY, INGRESS, EGRESS, "postern-host-exchange"]);
 }
 
 /// Every field that schema 1 does not have, and a domain for each way to need one.

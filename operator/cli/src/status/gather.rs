@@ -9,7 +9,7 @@ use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::{Api, Resource, ResourceExt};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
-use postern_operator::render::{BASE, DEFAULT_DENY, DIGEST_ANNOTATION, SETTINGS};
+use postern_operator::render::{DEFAULT_DENY, DIGEST_ANNOTATION, EGRESS, INGRESS, ISOLATION, SETTINGS};
 use postern_relay::control::{Answer, Command, Standing};
 use serde_json::Value;
 
@@ -120,8 +120,9 @@ fn isolation(cluster: &Cluster, off: bool) -> Result<Isolation> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=postern");
     let all = cluster.runtime.block_on(api::<NetworkPolicy>(cluster).list(&ours))?;
     let names: BTreeSet<String> = all.iter().map(ResourceExt::name_any).collect();
-    let (default_deny, base) = (names.contains(DEFAULT_DENY), names.contains(BASE));
-    Ok(Isolation { off, default_deny, base, paths: names.len() - usize::from(default_deny) - usize::from(base) })
+    let [default_deny, ingress, egress] = [DEFAULT_DENY, INGRESS, EGRESS].map(|name| names.contains(name));
+    let paths = names.iter().filter(|name| !ISOLATION.contains(&name.as_str())).count();
+    Ok(Isolation { off, default_deny, ingress, egress, paths })
 }
 
 /// Also those that our types cannot decode.

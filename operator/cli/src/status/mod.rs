@@ -97,9 +97,18 @@ struct Isolation {
     /// The StatefulSet says that somebody else writes them.
     off: bool,
     default_deny: bool,
-    base: bool,
+    ingress: bool,
+    egress: bool,
     /// How many more there are: one for each path.
     paths: usize,
+}
+
+impl Isolation {
+    /// Whether every policy is there that concerns every relay.
+    fn stands(&self) -> bool {
+        let Self { off: _, default_deny, ingress, egress, paths: _ } = self;
+        *default_deny && *ingress && *egress
+    }
 }
 
 /// A custom resource.

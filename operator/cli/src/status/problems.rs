@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use postern_operator::kept::{Back, said};
+use postern_operator::render::ISOLATION;
 use postern_relay::control::Standing;
 use postern_wire::snapshot::HostName;
 use postern_wire::status::Isolation as Reached;
@@ -83,9 +84,8 @@ fn dmz(facts: &Facts, namespace: &str, all: &mut Vec<Problem>) {
         add("settings", "paused: no change is enforced while the StatefulSet says postern.io/paused".to_owned(), todo);
     }
     match &facts.isolation {
-        Some(Isolation { off: false, default_deny, base, .. }) if !(*default_deny && *base) => {
-            let says =
-                "the relays are not isolated: postern-default-deny and postern-base are not both there".to_owned();
+        Some(isolation) if !isolation.off && !isolation.stands() => {
+            let says = format!("the relays are not isolated: of {} not all are there", ISOLATION.join(", "));
             add("isolation", says, format!("kubectl -n {namespace} describe filterpolicy default"));
         }
         _ => {}
@@ -227,7 +227,7 @@ pub(super) mod tests {
             relays: vec![relay("relay-0", |_| {}), relay("relay-1", |_| {})],
             wanted: Some(2),
             settings: Some(Digest::of(&"new").to_string()),
-            isolation: Some(Isolation { default_deny: true, base: true, ..Isolation::default() }),
+            isolation: Some(Isolation { default_deny: true, ingress: true, egress: true, ..Isolation::default() }),
             ..Facts::default()
         };
         change(&mut facts);

@@ -93,8 +93,8 @@ fn tried(relays: &[RelayReport]) -> String {
 }
 
 fn isolated(isolation: &Isolation) -> String {
-    let Isolation { off, default_deny, base, paths } = isolation;
-    match (off, *default_deny && *base) {
+    let Isolation { off, paths, .. } = isolation;
+    match (off, isolation.stands()) {
         (true, _) => "by others: the StatefulSet says postern.io/network-policies: \"off\"".to_owned(),
         (false, true) => format!("closed but for {}", counted(*paths, "path", "paths")),
         (false, false) => "not in place".to_owned(),

@@ -88,7 +88,7 @@ vocabulary! {
         SecretNotFound,
         /// ResolvedRefs, False: a Service that is named, or its port, does not exist.
         ServiceNotFound,
-        /// ResolvedRefs, False: what is named exists, but does not hold what is needed.
+        /// ResolvedRefs, False: what is named exists, but cannot be read or does not hold what is needed.
         ContentInvalid,
         /// ResolvedRefs, Unknown: the operator may not read what is named; the Role of the DMZ, or its ClusterRole, is missing.
         /// MailKept, Unknown: it may not list the volumes; the Role is that of an older chart.
@@ -107,6 +107,7 @@ vocabulary! {
         /// Programmed, False: the DMZ is paused by its annotation; the last good settings stay.
         Paused,
         /// Programmed, False: the settings are too large to be published; the last good ones stay.
+        /// ResolvedRefs, False: what is named exists, and there is no room for it in the settings.
         SettingsFull,
         /// Programmed, False: an object of a name that the operator must write exists and is not the operator's.
         NameTaken,

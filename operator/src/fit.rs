@@ -160,7 +160,9 @@ mod tests {
         let count = |section: &Section<postern_wire::snapshot::Domain>| {
             (section.name.clone(), serde_json::to_string(section).expect("JSON").matches('@').count())
         };
-        let full = problems.iter().filter(|problem| problem.reason == Reason::SettingsFull);
+        let full = problems
+            .iter()
+            .filter(|problem| (problem.effect, problem.reason) == (Effect::NotProgrammed, Reason::SettingsFull));
         let domains = rendered.settings.snapshot.domains.iter().map(count).collect();
         (domains, full.map(|problem| problem.object.name.clone()).collect())
     }

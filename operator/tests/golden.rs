@@ -15,12 +15,13 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use postern_crds::status::PolicyStatus;
+use postern_operator::fit::fit;
 use postern_operator::inputs::{
     Anchor, Inputs, Meta, Object, Place, Published, Relay, Report, Secret, SecretBytes, Written, WrittenKind,
 };
 use postern_operator::kept;
 use postern_operator::problem::{DEFAULT_POLICY, Effect, Problem};
-use postern_operator::render::{Rendered, render, schema_for};
+use postern_operator::render::{Rendered, Room, render, schema_for};
 use postern_operator::resolve::{defaults, resolve};
 use postern_operator::status::{KindStatus, ObjectStatus, status};
 use postern_wire::snapshot::HostName;
@@ -37,6 +38,7 @@ use situation::{Pod, Situation};
 struct Case {
     show: Option<BTreeSet<String>>,
     inputs: Inputs,
+    room: Room,
     pods: Vec<Pod>,
 }
 
@@ -87,7 +89,9 @@ fn load(name: &str) -> Case {
     inputs.claims = situation.claims_refused.map_or_else(|| Ok(kept::claims(&claims)), Err);
     inputs.pods = situation.relays.iter().map(|pod| pod.name.clone()).chain(situation.ending).collect();
     inputs.left = situation.left;
-    Case { show: situation.show, inputs, pods: situation.relays }
+    let small = |object_bytes| Room { object_bytes, shards: 1, ..Room::default() };
+    let room = situation.room.map_or_else(Room::default, small);
+    Case { show: situation.show, inputs, room, pods: situation.relays }
 }
 
 fn decode<T: DeserializeOwned>(value: &Value) -> T {
@@ -173,16 +177,15 @@ fn report(pod: &Pod, snapshot: &Snapshot) -> Relay {
 
 /// Everything that comes of an input.
 fn outcome(case: &Case, now: &str) -> (Vec<Problem>, Rendered, Vec<ObjectStatus>) {
-    let Case { inputs, pods, .. } = case;
-    let (model, problems) = resolve(inputs);
-    let rendered = render(&model, postern_wire::SCHEMA);
+    let Case { inputs, room, pods, .. } = case;
+    let (_, rendered) = fit(inputs, postern_wire::SCHEMA, room);
     let enforced = match (&rendered.config_maps, &inputs.published) {
         (None, Some(published)) => &published.snapshot,
         _ => &rendered.settings.snapshot,
     };
     let relays: Vec<_> = pods.iter().map(|pod| report(pod, enforced)).collect();
     // Relays that were told less enforce what they were told.
-    let rendered = render(&model, schema_for(&relays, inputs.published.as_deref()));
+    let (problems, rendered) = fit(inputs, schema_for(&relays, inputs.published.as_deref()), room);
     let enforced = match (&rendered.config_maps, &inputs.published) {
         (None, Some(published)) => &published.snapshot,
         _ => &rendered.settings.snapshot,

@@ -3,7 +3,7 @@
 //! Each direction (inbound, bounces, outbound) is resolved on its own: a missing reference closes the direction that needs
 //! it and no other, and of several next hops one is enough.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use postern_crds::condition::Reason;
 use postern_crds::domain::{self, RelayDomainSpec};
@@ -11,23 +11,10 @@ use postern_crds::reference;
 use postern_wire::Section;
 use postern_wire::snapshot::{Domain, Inbound, InboundTls, NextHop, Outbound, OutboundRecipients, Way};
 
+use super::offer::{Absence, HostOffer, Offers};
 use super::{defaults, recipients};
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Kind};
 use crate::problem::{DEFAULT_POLICY, Problems};
-
-/// What the other sections offer to RelayDomains.
-#[derive(Debug, Default)]
-pub(super) struct Offers<'a> {
-    pub(super) hosts: BTreeMap<&'a str, HostOffer>,
-    pub(super) policies: BTreeSet<&'a str>,
-}
-
-/// What a RelayHost can be used for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct HostOffer {
-    pub(super) endpoints: bool,
-    pub(super) sources: bool,
-}
 
 /// What a RelayDomain is resolved against.
 pub(super) struct Context<'a> {
@@ -119,15 +106,30 @@ fn policy(field: &str, name: &str, offers: &Offers<'_>, problems: &mut Problems<
     if offers.policies.contains(name) {
         return Ok(name.to_owned());
     }
-    let message = format!("{field}: the FilterPolicy {name} does not exist");
-    let known = known("FilterPolicy", offers.policies.iter().copied());
-    problems.unresolved(Reason::PolicyNotFound, format!("{message} ({known})"));
-    Err(message)
+    Err(missing(field, Kind::FilterPolicy, name, offers, problems))
+}
+
+/// That an object that is named has no section: what is wrong, as it stands in the settings.
+fn missing(field: &str, kind: Kind, name: &str, offers: &Offers<'_>, problems: &mut Problems<'_>) -> String {
+    let (reason, what) = match offers.absence(kind, name) {
+        Some(Absence::NoRoom) => (Reason::SettingsFull, "exists, and waits for room in the settings of this DMZ"),
+        Some(Absence::Unreadable) => (Reason::ContentInvalid, "exists, and cannot be read"),
+        None if kind == Kind::FilterPolicy => (Reason::PolicyNotFound, "does not exist"),
+        None => (Reason::HostNotFound, "does not exist"),
+    };
+    let why = format!("{field}: the {kind} {name} {what}");
+    let hint = match (reason, kind) {
+        (Reason::SettingsFull | Reason::ContentInvalid, _) => "see its status".to_owned(),
+        (_, Kind::FilterPolicy) => known(kind, offers.policies.iter().copied()),
+        _ => known(kind, offers.hosts.keys().copied()),
+    };
+    problems.unresolved(reason, format!("{why} ({hint})"));
+    why
 }
 
 /// What could be written instead of a name that does not exist. Only for people: it is no part of the settings, which
 /// would change with every object otherwise.
-fn known<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> String {
+fn known<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 5;
     let names: Vec<_> = names.collect();
     let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
@@ -161,11 +163,7 @@ fn next_hops(
                 why = format!("{field}: the RelayHost {name} has no endpoint to hand mail to");
                 problems.unresolved(Reason::HostUnfit, why.clone());
             }
-            None => {
-                why = format!("{field}: the RelayHost {name} does not exist");
-                let known = known("RelayHost", offers.hosts.keys().copied());
-                problems.unresolved(Reason::HostNotFound, format!("{why} ({known})"));
-            }
+            None => why = missing(field, Kind::RelayHost, name, offers, problems),
         }
     }
     hops.sort();
@@ -195,11 +193,7 @@ fn senders(
                 why = format!("{field}: the RelayHost {name} has no sources from which it could send");
                 problems.unresolved(Reason::HostUnfit, why.clone());
             }
-            None => {
-                why = format!("{field}: the RelayHost {name} does not exist");
-                let known = known("RelayHost", offers.hosts.keys().copied());
-                problems.unresolved(Reason::HostNotFound, format!("{why} ({known})"));
-            }
+            None => why = missing(field, Kind::RelayHost, name, offers, problems),
         }
     }
     if hosts.is_empty() { Err(why) } else { Ok(hosts.into_iter().collect()) }

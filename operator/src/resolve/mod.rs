@@ -27,6 +27,7 @@ mod mailbox;
 pub(crate) mod name;
 mod network;
 pub(crate) mod node;
+mod offer;
 mod policy;
 mod recipients;
 mod secret;
@@ -325,7 +326,7 @@ fn domains(
         all_said.extend(what.map(|what| (meta, what)));
     }
     let mut outcome = conflict::settle(&claims);
-    let offers = offers(hosts, policies);
+    let offers = offer::Offers::of(inputs, withheld, hosts, policies);
     let mut sections = Vec::with_capacity(all_said.len());
     for ((meta, said), claim) in all_said.into_iter().zip(&claims) {
         let mut problems = Problems::of(Kind::RelayDomain, &meta.name, all);
@@ -377,19 +378,6 @@ fn tell_lost(held: &conflict::Held, problems: &mut Problems<'_>) -> bool {
         }
     }
     !names.is_empty()
-}
-
-fn offers<'a>(hosts: &'a [Section<Host>], policies: &'a [Section<Policy>]) -> domain::Offers<'a> {
-    let offer = |section: &'a Section<Host>| {
-        let Host { endpoints, mx, sources, source_names, source_certificates, .. } = &section.spec;
-        let endpoints = !endpoints.is_empty() || !mx.is_empty();
-        let sources = !sources.is_empty() || !source_names.is_empty() || !source_certificates.is_empty();
-        (&*section.name, domain::HostOffer { endpoints, sources })
-    };
-    domain::Offers {
-        hosts: hosts.iter().map(offer).collect(),
-        policies: policies.iter().map(|section| &*section.name).collect(),
-    }
 }
 
 #[cfg(test)]

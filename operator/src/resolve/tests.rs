@@ -136,6 +136,24 @@ fn the_last_good_part_of_an_object_that_was_deleted_is_not_that_of_its_namesake(
 }
 
 #[test]
+fn what_is_named_and_cannot_be_read_is_not_called_missing() {
+    let mut inputs = dmz();
+    inputs.hosts = vec![object("exchange", json!({"endpoints": 7}))];
+    inputs.policies = vec![object("default", json!({"limits": 7}))];
+    let (model, problems) = resolve(&inputs);
+    assert_eq!(
+        told(&problems, Effect::Unresolved),
+        [
+            "spec.deliverTo: the RelayHost exchange exists, and cannot be read (see its status)",
+            "spec.filterPolicyRef (not set): the FilterPolicy default exists, and cannot be read (see its status); \
+             mail to these domains gets 451 4.3.5",
+        ]
+    );
+    assert!(problems.iter().filter(|it| it.effect == Effect::Unresolved).all(|it| it.reason == Reason::ContentInvalid));
+    assert!(matches!(model.domains[0].spec.inbound, Way::Unresolved(_)));
+}
+
+#[test]
 fn an_undecodable_domain_keeps_the_names_that_nobody_else_has_taken() {
     let mut inputs = dmz();
     inputs.published = Some(published(&dmz()).into());

@@ -194,7 +194,7 @@ impl Scene<'_> {
         let enforced = programmed::enforced(kind, expected.as_ref(), self.rendered.settings.schema, &self.reports);
         // Relays that were told less than the object says enforce what they were told.
         let less = [Reason::RelayTooOld, Reason::SettingsFull];
-        let told_less = mine.0.iter().any(|problem| less.contains(&problem.reason));
+        let told_less = mine.0.iter().any(|it| it.effect == Effect::NotProgrammed && less.contains(&it.reason));
         let count = enforced.count(expected.as_ref().map(|it| !told_less && it.generation == meta.generation));
         let programmed = self.programmed(&mine, meta.generation, expected.as_ref(), &enforced);
         let partial = mine.partial();

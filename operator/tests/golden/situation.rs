@@ -25,6 +25,8 @@ pub(crate) struct Situation {
     pub(crate) cluster_ranges: BTreeSet<IpNet>,
     pub(crate) nodes: Option<BTreeSet<IpNet>>,
     pub(crate) refused_targets: BTreeSet<IpAddr>,
+    /// Octets of one ConfigMap, where there shall be less room than there is.
+    pub(crate) room: Option<usize>,
     pub(crate) relays: Vec<Pod>,
     /// Pods that are going away.
     pub(crate) ending: BTreeSet<String>,

@@ -1,5 +1,7 @@
 //! A small DMZ for the unit tests: one RelayDomain, one RelayHost, one FilterPolicy, all well. Each test changes one thing.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,6 +25,7 @@ pub(crate) fn object<S: DeserializeOwned>(name: &str, spec: Value) -> Object<S> 
 
 pub(crate) fn dmz() -> Inputs {
     let mut inputs = Inputs::new(Place::Cluster, "dmz", "postern-system");
+    inputs.nodes = Some(BTreeSet::new());
     let workload = json!({"metadata": {"name": "relay", "uid": "uid-relay"}});
     inputs.anchor = Anchor::of(&serde_json::from_value(workload).expect("a StatefulSet"));
     inputs.hosts.push(object("exchange", json!({"endpoints": [{"host": {"address": "10.20.0.11"}}]})));

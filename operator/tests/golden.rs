@@ -83,7 +83,7 @@ fn load(name: &str) -> Case {
     inputs.names = names.chain(mx).collect();
     inputs.services = services::known(&services, &slices, situation.unreadable_services);
     inputs.cluster_ranges = situation.cluster_ranges;
-    inputs.nodes = situation.nodes;
+    inputs.nodes = Some(situation.nodes).filter(|_| !situation.nodes_unknown);
     inputs.refused_targets = situation.refused_targets;
     inputs.foreign = situation.foreign.iter().map(|text| written(text)).collect();
     inputs.claims = situation.claims_refused.map_or_else(|| Ok(kept::claims(&claims)), Err);

@@ -1,11 +1,12 @@
-//! An operator for one namespace, with rights in that namespace only; started anew on a DMZ that is as it should be.
+//! An operator for one namespace, with rights in that namespace only: started anew on a DMZ that is as it should be; and
+//! what it says of the nodes, which it does not know.
 
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use postern_crds::RelayDomain;
+use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
 use postern_tests::chart;
 use postern_tests::program::Program;
 use rustix::process::Signal;
@@ -14,9 +15,11 @@ use serde_json::json;
 use crate::api_server::ApiServer;
 use crate::cluster::eventually;
 use crate::dmz::Dmz;
+use crate::leader::{Operator, SERVER, unattended};
 use crate::manifests::apply_in;
 use crate::operator::{command_line, get};
 use crate::process::free_port;
+use crate::programmed::{Answers, enforcing, published};
 
 const NARROW: &str = "system:serviceaccount:postern-system:narrow";
 
@@ -70,5 +73,31 @@ async fn an_operator_of_one_namespace_needs_no_right_beyond_finds_nothing_to_wri
     operator.signal(Signal::TERM)?;
     let ended = operator.wait(Duration::from_secs(25))?;
     assert!(ended.success(), "{ended}: {}", operator.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_that_lists_no_nodes_says_so_where_sources_are() -> Result<()> {
+    let _stays = SERVER.read().await;
+    let dmz = unattended("nodeless").await?;
+    let _operator = Operator::start_alone(&dmz, "one", &[]).await?;
+    let relay = Answers::start(serde_json::to_string(&enforcing(&published(&dmz).await))?).await;
+    dmz.relay_pod("postern-relay-0", relay.address).await?;
+    eventually("the relay enforces all of it", async || {
+        relay.say(&enforcing(&published(&dmz).await));
+        let ready = dmz.condition::<RelayDomain>("example", "Ready").await?;
+        ensure!(ready["status"] == "True", "{ready}");
+        Ok(())
+    })
+    .await;
+    let source = dmz.told::<RelayHost>("application", "Ready", "True", "Ready").await;
+    assert!(source.contains("spec.sources may have addresses of nodes, which are not known"), "{source}");
+    let target = dmz.told::<RelayHost>("mailbox-server", "Ready", "True", "Ready").await;
+    assert!(!target.contains("nodes"), "{target}");
+    let policy = dmz.told::<FilterPolicy>("default", "Ready", "True", "Ready").await;
+    assert!(
+        policy.contains("which addresses are nodes' is not known") && policy.contains("--never-source"),
+        "{policy}"
+    );
     Ok(())
 }

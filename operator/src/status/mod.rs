@@ -14,7 +14,7 @@ use postern_crds::{RelayDomainSpec, RelayHostSpec};
 use postern_wire::Section;
 use postern_wire::snapshot::{Domain, Endpoint, Host, Way};
 
-use crate::inputs::{Inputs, Kind, Meta, Object, ObjectRef, Relay};
+use crate::inputs::{Inputs, Kind, Meta, Object, ObjectRef, Place, Relay};
 use crate::kept::volumes;
 use crate::problem::{DEFAULT_POLICY, Effect, Problem};
 use crate::render::Rendered;
@@ -91,7 +91,9 @@ pub fn status(
     });
     let policies = inputs.policies.iter().map(|object| {
         let section = section(&snapshot.policies, &object.meta.name);
-        let (conditions, relays) = scene.conditions(Kind::FilterPolicy, object, section.map(Expected::of), Vec::new);
+        let (conditions, relays) = scene.conditions(Kind::FilterPolicy, object, section.map(Expected::of), || {
+            (object.meta.name == DEFAULT_POLICY).then(|| nodes_unknown(inputs)).flatten().into_iter().collect()
+        });
         let (observed_generation, summary) = (Some(object.meta.generation), Some(Summary { relays }));
         let kept = if object.meta.name == DEFAULT_POLICY { scene.kept.as_slice() } else { &[] };
         let kept_volumes = kept.iter().take(KeptVolume::LISTED_MAX).cloned().collect();
@@ -148,9 +150,23 @@ fn suspended(spec: Option<&RelayHostSpec>) -> Option<&'static str> {
     (spec?.suspend == Some(true)).then_some("it is suspended: its mail is kept, and nothing is sent to it")
 }
 
-/// What a RelayHost whose sources are among the nodes should know.
+/// What a DMZ should know in which nobody can be told from a node.
+fn nodes_unknown(inputs: &Inputs) -> Option<&'static str> {
+    (inputs.place == Place::Cluster && inputs.nodes.is_none()).then_some(
+        "which addresses are nodes' is not known, for the operator may not list nodes or looks after single namespaces: \
+         name them with the relays' --never-source, or whoever is hidden behind one may be taken for a source",
+    )
+}
+
+/// What a RelayHost whose sources are among the nodes should know, or may be among them.
 fn among_nodes(inputs: &Inputs, host: &Host) -> Option<&'static str> {
-    let nodes = inputs.nodes.as_ref()?;
+    let Some(nodes) = &inputs.nodes else {
+        let by_address = !host.sources.is_empty() || !host.source_names.is_empty();
+        return nodes_unknown(inputs).filter(|_| by_address).map(|_| {
+            "spec.sources may have addresses of nodes, which are not known (see the FilterPolicy default): then anybody \
+             whom a node hides could relay"
+        });
+    };
     let among = host.sources.iter().any(|network| node::some_of(network, nodes));
     among.then_some("among spec.sources are addresses of nodes, by which nobody is a source")
 }

@@ -23,7 +23,9 @@ pub(crate) struct Situation {
     /// Services by `NAMESPACE/NAME` that cannot be read, and why.
     pub(crate) unreadable_services: BTreeMap<String, String>,
     pub(crate) cluster_ranges: BTreeSet<IpNet>,
-    pub(crate) nodes: Option<BTreeSet<IpNet>>,
+    pub(crate) nodes: BTreeSet<IpNet>,
+    /// The operator may not list them.
+    pub(crate) nodes_unknown: bool,
     pub(crate) refused_targets: BTreeSet<IpAddr>,
     /// Octets of one ConfigMap, where there shall be less room than there is.
     pub(crate) room: Option<usize>,

@@ -1,15 +1,17 @@
 //! Settings that are too large for one ConfigMap.
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
 use postern_crds::RelayDomain;
 use postern_tests::relay::Relay;
-use postern_wire::SETTINGS_FILE;
+use postern_wire::{PACKED_FILE, SETTINGS_FILE};
 use serde_json::json;
 
 use crate::cluster::eventually;
 use crate::dmz::Dmz;
-use crate::files::{files, mount, people};
+use crate::files::{files, mount, people, read};
+use crate::woken::REMINDER;
 
 async fn list(dmz: &Dmz, name: &str, number: usize) {
     let data = json!({"metadata": {"name": name}, "data": {"all": people(name, number, "contoso.test")}});
@@ -60,6 +62,7 @@ async fn settings_take_further_config_maps_while_they_need_them_and_relays_obey_
     let writes = dmz.settled().await;
     dmz.wake().await;
     assert_eq!(dmz.settled().await, writes, "a second look writes nothing");
+    half_projected(&dmz, &relay).await.unwrap();
 
     // Three of the lists go: the parts that are not named any more go too, after the one that named them was written.
     dmz.put::<RelayDomain>(json!({"metadata": {"name": "contoso"}, "spec": {
@@ -80,6 +83,36 @@ async fn settings_take_further_config_maps_while_they_need_them_and_relays_obey_
     let writes = dmz.writes().unwrap();
     let (named, gone) = order(&writes).unwrap();
     assert!(named < gone, "{writes:?}");
+}
+
+/// A kubelet watches each of the parts on its own: woken, it may project some as they are and others as they were.
+async fn half_projected(dmz: &Dmz, relay: &Relay) -> Result<()> {
+    let reminder =
+        async || anyhow::Ok(dmz.api::<Pod>().get("postern-relay-0").await?.annotations().get(REMINDER).cloned());
+    let old = files(dmz).await?;
+    list(dmz, "fourth", 25_001).await;
+    let new = eventually("the change is published", async || {
+        let new = files(dmz).await?;
+        ensure!(read(&new)?.digest != read(&old)?.digest, "not yet");
+        Ok(new)
+    })
+    .await;
+    let parts =
+        old.iter().filter(|(name, _)| name != PACKED_FILE).chain(new.iter().filter(|(name, _)| name == PACKED_FILE));
+    let parts: Vec<_> = parts.map(|(name, content)| (name.as_str(), content.as_slice())).collect();
+    relay.volume.publish_files(&parts, &[])?;
+    dmz.told::<RelayDomain>("contoso", "Programmed", "False", "RelayRejected").await;
+    assert!(relay.answer(&recipient("first"))?.starts_with("250"), "the last good settings stay");
+    let before = reminder().await?;
+    eventually("the kubelet is woken again", async || {
+        let now = reminder().await?;
+        ensure!(now != before, "{now:?}");
+        Ok(())
+    })
+    .await;
+    mount(dmz, relay).await?;
+    dmz.told::<RelayDomain>("contoso", "Ready", "True", "Ready").await;
+    Ok(())
 }
 
 /// When the settings were last written, and when the first part of them was deleted.

@@ -17,7 +17,7 @@ use crate::files::mount;
 use crate::programmed::{Answers, enforcing, published, small_dmz};
 
 const MARK: &str = "postern.io/settings-digest";
-const REMINDER: &str = "postern.io/settings-reminder";
+pub(crate) const REMINDER: &str = "postern.io/settings-reminder";
 
 async fn annotation(dmz: &Dmz, pod: &str, name: &str) -> Result<Option<String>> {
     Ok(dmz.api::<Pod>().get(pod).await?.annotations().get(name).cloned())

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::Resource;
@@ -19,7 +20,7 @@ use serde_json::Value;
 pub(crate) struct Custom<K: HasSpec> {
     pub(crate) metadata: ObjectMeta,
     /// What was written, or why it cannot be decoded: the path and the error.
-    pub(crate) spec: Result<K::Spec, String>,
+    pub(crate) spec: Result<Arc<K::Spec>, String>,
     /// The status as it is, to compare with: as compact JSON, for of thousands of objects trees take ten times as much.
     status: Box<str>,
     kind: PhantomData<fn() -> K>,
@@ -44,7 +45,7 @@ impl<K: HasSpec> Custom<K> {
     }
 }
 
-impl<K: HasSpec<Spec: Clone>> Clone for Custom<K> {
+impl<K: HasSpec> Clone for Custom<K> {
     fn clone(&self) -> Self {
         let Self { metadata, spec, status, kind: _ } = self;
         Self { metadata: metadata.clone(), spec: spec.clone(), status: status.clone(), kind: PhantomData }
@@ -68,7 +69,7 @@ impl<'de, K: HasSpec<Spec: DeserializeOwned>> Deserialize<'de> for Custom<K> {
             status: Value,
         }
         let Raw { metadata, spec, status } = Raw::deserialize(deserializer)?;
-        let spec = serde_path_to_error::deserialize(spec).map_err(|error| match error.path().to_string().as_str() {
+        let spec = serde_path_to_error::deserialize(spec).map(Arc::new).map_err(|error| match error.path().to_string().as_str() {
             "." => format!("spec: {}", error.inner()),
             path => format!("spec.{path}: {}", error.inner()),
         });

@@ -1,6 +1,7 @@
 //! A small DMZ for the unit tests: one RelayDomain, one RelayHost, one FilterPolicy, all well. Each test changes one thing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ pub(crate) fn object<S: DeserializeOwned>(name: &str, spec: Value) -> Object<S> 
         generation: 1,
         created: Timestamp::from_second(1_800_000_000).expect("a time"),
     };
-    Object { meta, spec: serde_json::from_value(spec).map_err(|error| error.to_string()), conditions: Vec::new() }
+    Object { meta, spec: serde_json::from_value(spec).map(Arc::new).map_err(|error| error.to_string()), conditions: Vec::new() }
 }
 
 pub(crate) fn dmz() -> Inputs {

@@ -119,14 +119,14 @@ impl Inputs {
 
     /// The ConfigMaps that some object refers to.
     pub fn config_maps_named(&self) -> BTreeSet<&str> {
-        let specs = self.domains.iter().filter_map(|object| object.spec.as_ref().ok());
+        let specs = self.domains.iter().filter_map(|object| object.spec.as_deref().ok());
         let lists = specs.flat_map(|spec| &spec.recipients.verify).filter_map(|verifier| verifier.list.as_ref());
         lists.flat_map(|list| &list.config_map_refs).map(|reference| reference.name.as_str()).collect()
     }
 
     /// The Secrets that some object refers to.
     pub fn secrets_named(&self) -> BTreeSet<&str> {
-        let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
+        let specs = self.hosts.iter().filter_map(|object| object.spec.as_deref().ok());
         let mut names = BTreeSet::new();
         for RelayHostSpec { endpoints: _, tls, auth, limits: _, queue: _, suspend: _, sources } in specs {
             if let Some(tls) = tls {
@@ -150,7 +150,7 @@ impl Inputs {
 
     /// The Services that are endpoints, as keys of [`Inputs::services`]: by reference, and by their DNS names.
     pub fn services_named(&self) -> BTreeSet<ServiceName> {
-        let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
+        let specs = self.hosts.iter().filter_map(|object| object.spec.as_deref().ok());
         let referred = specs.flat_map(|spec| &spec.endpoints).filter_map(|endpoint| endpoint.service.as_ref());
         let referred = referred.map(|reference| self.service_name(reference));
         referred.chain(self.endpoint_names().filter_map(|name| self.service_of(&name))).collect()
@@ -172,7 +172,7 @@ impl Inputs {
     }
 
     fn endpoint_names(&self) -> impl Iterator<Item = HostName> {
-        let specs = self.hosts.iter().filter_map(|object| object.spec.as_ref().ok());
+        let specs = self.hosts.iter().filter_map(|object| object.spec.as_deref().ok());
         let written = specs.flat_map(|spec| &spec.endpoints).flat_map(|Endpoint { host, service: _, mx }| {
             let host = host.as_ref().map(|host| host.address.as_str());
             let host = host.filter(|address| address.parse::<IpAddr>().is_err());
@@ -249,8 +249,8 @@ impl fmt::Display for ObjectRef {
 pub struct Object<S> {
     /// What every object has.
     pub meta: Meta,
-    /// What was written, or why the types cannot decode it.
-    pub spec: Result<S, String>,
+    /// What was written, shared with whoever keeps it, or why the types cannot decode it.
+    pub spec: Result<Arc<S>, String>,
     /// The conditions of its status now, also of an object that cannot be decoded: without them each status would carry a
     /// new `lastTransitionTime`, and so be written again and again.
     pub conditions: Vec<Condition>,

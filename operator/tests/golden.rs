@@ -108,7 +108,7 @@ fn text(value: &Value) -> String {
 
 fn object<S: DeserializeOwned>(document: &Value) -> Object<S> {
     let meta = Meta::from(&decode::<ObjectMeta>(&document["metadata"]));
-    let spec = serde_json::from_value(document["spec"].clone()).map_err(|error| error.to_string());
+    let spec = serde_json::from_value(document["spec"].clone()).map(Arc::new).map_err(|error| error.to_string());
     let conditions = document["status"]["conditions"].as_array();
     Object { meta, spec, conditions: conditions.into_iter().flatten().map(decode::<Condition>).collect() }
 }

@@ -73,7 +73,7 @@ pub fn status(
         let (conditions, relays) = scene.conditions(Kind::RelayDomain, object, section.map(Expected::of), || {
             held_back(section.map(|section| &section.spec)).into_iter().collect()
         });
-        let summary = DomainSummary { deliver_to: deliver_to(object.spec.as_ref().ok()), relays };
+        let summary = DomainSummary { deliver_to: deliver_to(object.spec.as_deref().ok()), relays };
         let observed_generation = Some(object.meta.generation);
         let status = DomainStatus { observed_generation, summary: Some(summary), conditions };
         answer(Kind::RelayDomain, &object.meta, KindStatus::Domain(status))
@@ -82,7 +82,7 @@ pub fn status(
         let section = section(&snapshot.hosts, &object.meta.name);
         let (conditions, relays) = scene.conditions(Kind::RelayHost, object, section.map(Expected::of), || {
             let among = section.and_then(|section| among_nodes(inputs, &section.spec));
-            suspended(object.spec.as_ref().ok()).into_iter().chain(among).collect()
+            suspended(object.spec.as_deref().ok()).into_iter().chain(among).collect()
         });
         let endpoint = section.and_then(|section| endpoint(&section.spec));
         let (observed_generation, summary) = (Some(object.meta.generation), Some(HostSummary { endpoint, relays }));

@@ -38,6 +38,6 @@ impl Manifests {
 
 fn objects<K: Resource, S>(read: &[K], spec: impl Fn(&K) -> S) -> Vec<Object<S>> {
     read.iter()
-        .map(|object| Object { meta: Meta::from(object.meta()), spec: Ok(spec(object)), conditions: Vec::new() })
+        .map(|object| Object { meta: Meta::from(object.meta()), spec: Ok(spec(object).into()), conditions: Vec::new() })
         .collect()
 }

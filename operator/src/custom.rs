@@ -69,9 +69,11 @@ impl<'de, K: HasSpec<Spec: DeserializeOwned>> Deserialize<'de> for Custom<K> {
             status: Value,
         }
         let Raw { metadata, spec, status } = Raw::deserialize(deserializer)?;
-        let spec = serde_path_to_error::deserialize(spec).map(Arc::new).map_err(|error| match error.path().to_string().as_str() {
-            "." => format!("spec: {}", error.inner()),
-            path => format!("spec.{path}: {}", error.inner()),
+        let spec = serde_path_to_error::deserialize(spec).map(Arc::new).map_err(|error| {
+            match error.path().to_string().as_str() {
+                "." => format!("spec: {}", error.inner()),
+                path => format!("spec.{path}: {}", error.inner()),
+            }
         });
         Ok(Self { metadata, spec, status: status.to_string().into(), kind: PhantomData })
     }

@@ -21,7 +21,11 @@ pub(crate) fn object<S: DeserializeOwned>(name: &str, spec: Value) -> Object<S> 
         generation: 1,
         created: Timestamp::from_second(1_800_000_000).expect("a time"),
     };
-    Object { meta, spec: serde_json::from_value(spec).map(Arc::new).map_err(|error| error.to_string()), conditions: Vec::new() }
+    Object {
+        meta,
+        spec: serde_json::from_value(spec).map(Arc::new).map_err(|error| error.to_string()),
+        conditions: Vec::new(),
+    }
 }
 
 pub(crate) fn dmz() -> Inputs {

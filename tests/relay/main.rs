@@ -2,9 +2,12 @@
 //! has acknowledged is lost when a next hop, or the relay itself, is down.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -276,6 +279,80 @@ fn takes_no_mail_before_its_first_settings() -> Result<()> {
     assert_eq!(code, 503, "{text}");
     assert_eq!(relay.get("/readyz")?, (200, "ready\n".to_owned()));
     relay.client()?.say("MAIL FROM:<>", 250)?;
+    Ok(())
+}
+
+/// A next hop that takes a second for each message; how many contents were begun, and how many answered.
+fn slow_hop() -> Result<(SocketAddr, Arc<[AtomicUsize; 2]>)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let shared = Arc::clone(&counts);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.and_then(|stream| serve_slowly(stream, &shared));
+        }
+    });
+    Ok((address, counts))
+}
+
+fn serve_slowly(mut stream: TcpStream, counts: &[AtomicUsize; 2]) -> io::Result<()> {
+    stream.write_all(b"220 slow.test ESMTP\r\n")?;
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let mut in_content = false;
+    while let Some(line) = lines.next().transpose()? {
+        let answer = match (in_content, line.as_str()) {
+            (true, ".") => {
+                thread::sleep(Duration::from_secs(1));
+                "250 2.0.0 taken"
+            }
+            (true, _) => continue,
+            (false, "DATA") => "354 go on",
+            (false, "QUIT") => "221 2.0.0 bye",
+            (false, _) => "250 2.0.0 ok",
+        };
+        if answer.starts_with("354") {
+            counts[0].fetch_add(1, Ordering::SeqCst);
+        }
+        stream.write_all(format!("{answer}\r\n").as_bytes())?;
+        if in_content {
+            counts[1].fetch_add(1, Ordering::SeqCst);
+        }
+        in_content = answer.starts_with("354");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_relay_that_ends_delivers_while_it_has_time_and_cuts_off_no_message_that_it_began() -> Result<()> {
+    let (address, counts) = slow_hop()?;
+    let mut relay = Relay::prepare()?;
+    let options = [
+        ("--host-connections", "1"),
+        ("--drain-accept-time", "0"),
+        ("--drain-time", "8s"),
+        ("--delivery-idle-time", "60s"),
+    ];
+    for (option, value) in options {
+        relay.option(option, value);
+    }
+    relay.volume.publish(&contoso(address, &["bob@contoso.test"]), &[])?;
+    relay.start_again()?;
+    let mut client = relay.client()?;
+    for _ in 0..30 {
+        let reply = client.mail("a@elsewhere.test", &["bob@contoso.test"], b"Subject: hello\r\n\r\nhi\r\n")?;
+        ensure!(reply.code == 250, "{reply}");
+    }
+    wait_for("a first message", SOON, || (counts[0].load(Ordering::SeqCst) > 0).then_some(()))?;
+    let before = counts[0].load(Ordering::SeqCst);
+    relay.stop()?;
+    let [begun, ended] = [0, 1].map(|index| counts[index].load(Ordering::SeqCst));
+    assert!((before + 3..30).contains(&begun), "{begun} were begun, {before} of them before");
+    assert_eq!(begun, ended, "none is cut off");
+    relay.start_again()?;
+    // It goes on at once; none that was taken is tried again.
+    let queued = queue(&relay)?.len();
+    assert!(queued <= 30 - ended, "{queued} are queued");
     Ok(())
 }
 

@@ -9,12 +9,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::object::HasSpec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use crate::inputs::Conditions;
 
 /// An object of kind `K`.
 pub(crate) struct Custom<K: HasSpec> {
@@ -22,16 +24,14 @@ pub(crate) struct Custom<K: HasSpec> {
     /// What was written, or why it cannot be decoded: the path and the error.
     pub(crate) spec: Result<Arc<K::Spec>, String>,
     /// The status as it is, to compare with: as compact JSON, for of thousands of objects trees take ten times as much.
-    status: Box<str>,
+    status: Arc<str>,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K: HasSpec> Custom<K> {
-    /// The conditions that its status holds now; one that cannot be decoded counts as absent.
-    pub(crate) fn conditions(&self) -> Vec<Condition> {
-        let status = self.status();
-        let listed = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        listed.iter().filter_map(|condition| Condition::deserialize(condition).ok()).collect()
+    /// The conditions that its status holds now.
+    pub(crate) fn conditions(&self) -> Conditions {
+        Conditions::of(Arc::clone(&self.status))
     }
 
     /// The status as it is.

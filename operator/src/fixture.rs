@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::inputs::{Anchor, Inputs, Meta, Object, Place, Secret, SecretBytes};
+use crate::inputs::{Anchor, Conditions, Inputs, Meta, Object, Place, Secret, SecretBytes};
 use crate::problem::{Effect, Problem};
 use crate::resolve::{Model, resolve};
 
@@ -24,7 +24,7 @@ pub(crate) fn object<S: DeserializeOwned>(name: &str, spec: Value) -> Object<S> 
     Object {
         meta,
         spec: serde_json::from_value(spec).map(Arc::new).map_err(|error| error.to_string()),
-        conditions: Vec::new(),
+        conditions: Conditions::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use postern_crds::host::Endpoint;
 use postern_crds::reference::ServiceRef;
 use postern_crds::status::KeptVolume;
@@ -23,10 +23,12 @@ use crate::resolve::name::host_name;
 use crate::resolve::target;
 
 mod anchor;
+mod conditions;
 mod node;
 mod service;
 
 pub use anchor::Anchor;
+pub use conditions::Conditions;
 pub(crate) use node::annotated;
 pub use node::node_ranges;
 pub use service::{Backend, SERVICE_NAME_LABEL, Service, ServiceName, ServicePort};
@@ -253,7 +255,7 @@ pub struct Object<S> {
     pub spec: Result<Arc<S>, String>,
     /// The conditions of its status now, also of an object that cannot be decoded: without them each status would carry a
     /// new `lastTransitionTime`, and so be written again and again.
-    pub conditions: Vec<Condition>,
+    pub conditions: Conditions,
 }
 
 /// What every object has.

@@ -110,7 +110,8 @@ fn object<S: DeserializeOwned>(document: &Value) -> Object<S> {
     let meta = Meta::from(&decode::<ObjectMeta>(&document["metadata"]));
     let spec = serde_json::from_value(document["spec"].clone()).map(Arc::new).map_err(|error| error.to_string());
     let conditions = document["status"]["conditions"].as_array();
-    Object { meta, spec, conditions: conditions.into_iter().flatten().map(decode::<Condition>).collect() }
+    let conditions: Vec<_> = conditions.into_iter().flatten().map(decode::<Condition>).collect();
+    Object { meta, spec, conditions: conditions.as_slice().into() }
 }
 
 fn secret(document: &Value) -> Secret {
@@ -340,7 +341,7 @@ fn a_second_look_at_the_same_objects_gives_the_same_status_at_any_later_time() {
 
 fn remember<S>(objects: &mut [Object<S>], name: &str, conditions: &[Condition]) {
     let object = objects.iter_mut().find(|object| object.meta.name == *name).expect("an object for each status");
-    object.conditions = conditions.to_vec();
+    object.conditions = conditions.into();
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Writer<'_> {
                     "told"
                 );
                 self.metrics.wrote(&kind, "status");
-                for news in transitions(&live.conditions(), &told.conditions()) {
+                for news in transitions(&live.conditions().decoded(), &told.conditions().decoded()) {
                     self.events.tell(reference(&told), news);
                 }
                 cache.put(told);

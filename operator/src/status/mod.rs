@@ -226,7 +226,8 @@ impl Scene<'_> {
         let all: Vec<&Verdict> = [&accepted, &resolved, &programmed].into_iter().chain(open).collect();
         let ready = ready(&all, &remarks);
         let verdicts = [Some(ready), Some(accepted), Some(resolved), Some(programmed), partial, isolated, kept];
-        let stamp = |verdict: Verdict| self.stamp(verdict, meta.generation, conditions);
+        let before = conditions.decoded();
+        let stamp = |verdict: Verdict| self.stamp(verdict, meta.generation, &before);
         (verdicts.into_iter().flatten().map(stamp).collect(), count)
     }
 

@@ -1,6 +1,7 @@
 //! What the relays of a DMZ obey, and the objects that it was made from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -9,7 +10,9 @@ use kube::core::ApiResource;
 use kube::core::object::HasSpec;
 use kube::{Api, Resource};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
-use postern_operator::inputs::{Anchor, Inputs, Meta, Object, Place, Published, Secret as Given, SecretBytes};
+use postern_operator::inputs::{
+    Anchor, Conditions, Inputs, Meta, Object, Place, Published, Secret as Given, SecretBytes,
+};
 use postern_operator::render::{SETTINGS, config_map_of};
 use postern_wire::{PLAIN_BYTES_MAX, SettingsFile, Snapshot};
 use serde::de::DeserializeOwned;
@@ -69,8 +72,10 @@ impl Cluster {
         let all = all.with_context(|| format!("the {} of namespace {}", resource.plural, self.namespace))?;
         let object = |object: DynamicObject| Object {
             meta: Meta::from(&object.metadata),
-            spec: serde_path_to_error::deserialize(&object.data["spec"]).map_err(|error| format!("spec.{error}")),
-            conditions: Vec::new(),
+            spec: serde_path_to_error::deserialize(&object.data["spec"])
+                .map(Arc::new)
+                .map_err(|error| format!("spec.{error}")),
+            conditions: Conditions::default(),
         };
         Ok(all.items.into_iter().map(object).collect())
     }

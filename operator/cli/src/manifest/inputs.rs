@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::Resource;
-use postern_operator::inputs::{Inputs, Meta, Object, Place, Secret, SecretBytes};
+use postern_operator::inputs::{Conditions, Inputs, Meta, Object, Place, Secret, SecretBytes};
 
 use super::Manifests;
 
@@ -38,6 +38,10 @@ impl Manifests {
 
 fn objects<K: Resource, S>(read: &[K], spec: impl Fn(&K) -> S) -> Vec<Object<S>> {
     read.iter()
-        .map(|object| Object { meta: Meta::from(object.meta()), spec: Ok(spec(object).into()), conditions: Vec::new() })
+        .map(|object| Object {
+            meta: Meta::from(object.meta()),
+            spec: Ok(spec(object).into()),
+            conditions: Conditions::default(),
+        })
         .collect()
 }

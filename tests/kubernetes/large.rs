@@ -60,6 +60,9 @@ async fn settings_take_further_config_maps_while_they_need_them_and_relays_obey_
     }
 
     let writes = dmz.settled().await;
+    let last = |name: &str| writes.iter().rposition(|write| write.starts_with(&format!("patch configmaps/{name}")));
+    let (parts, named) = (last("postern-settings-").unwrap(), last("postern-settings ").unwrap());
+    assert!(parts < named, "the one that names the others is written last: {writes:?}");
     dmz.wake().await;
     assert_eq!(dmz.settled().await, writes, "a second look writes nothing");
     half_projected(&dmz, &relay).await.unwrap();

@@ -52,7 +52,7 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
     let mut inputs = dmz();
     let before = conditions(&inputs, "RelayDomain/contoso", 0, EARLY);
     assert_eq!(one(&before, "Programmed").reason, "NoRelay");
-    inputs.domains[0].conditions = before;
+    inputs.domains[0].conditions = before.as_slice().into();
     let after = conditions(&inputs, "RelayDomain/contoso", 1, LATE);
     assert_eq!(one(&after, "Accepted").last_transition_time, Time(at(EARLY)));
     assert_eq!(one(&after, "Programmed").status, "True");
@@ -63,7 +63,7 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
 fn a_new_reason_or_message_is_no_transition() {
     let mut inputs = dmz();
     let before = conditions(&inputs, "RelayDomain/contoso", 0, EARLY);
-    inputs.domains[0].conditions = before;
+    inputs.domains[0].conditions = before.as_slice().into();
     inputs.anchor = None;
     let after = conditions(&inputs, "RelayDomain/contoso", 0, LATE);
     assert!(one(&after, "Programmed").message.contains("no StatefulSet"));
@@ -78,7 +78,7 @@ fn partially_invalid_stands_only_while_it_is_so() {
     assert_eq!(one(&before, "PartiallyInvalid").reason, "Invalid");
     assert_eq!(one(&before, "Ready").status, "True");
     inputs.policies = vec![object("default", json!({}))];
-    inputs.policies[0].conditions = before;
+    inputs.policies[0].conditions = before.as_slice().into();
     let after = conditions(&inputs, "FilterPolicy/default", 1, LATE);
     assert!(after.iter().all(|condition| condition.type_ != "PartiallyInvalid"));
 }

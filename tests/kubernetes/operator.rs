@@ -58,6 +58,8 @@ pub(crate) fn command_line(file: &str, user: &str, http: u16) -> Result<Vec<Stri
 pub(crate) fn with_kubeconfig(kubeconfig: &Path, http: u16) -> Result<Vec<String>> {
     Ok(vec![
         format!("KUBECONFIG={}", kubeconfig.display()),
+        // As in the chart.
+        "MIMALLOC_PURGE_DELAY=0".to_owned(),
         program::own("postern-operator")?.display().to_string(),
         format!("--http=127.0.0.1:{http}"),
         "--log=info,postern_operator=debug".to_owned(),

@@ -46,9 +46,8 @@ const PEOPLE: usize = 3;
 const LISTED: usize = 50_000;
 /// Requests of the test under way.
 const AT_ONCE: usize = 32;
-/// Of the operator, resident, without its own file. 256 MiB are promised of what is shipped; the frames and copies of a debug
-/// build come on top.
-const MEMORY_MAX: u64 = if cfg!(debug_assertions) { 288 } else { 256 } << 20;
+/// Of the operator, resident, without its own file.
+const MEMORY_MAX: u64 = 256 << 20;
 /// From a change to the relay that enforces it; 5 s are promised, of a release build that has the machine for itself.
 const ENFORCED_WITHIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 5 });
 const ALL_TOLD_WITHIN: Duration = Duration::from_secs(600);

@@ -97,7 +97,7 @@ impl Admin {
         }
     }
 
-    /// The same and more of the spool, for whoever asks at the control socket.
+    /// The same and more, for whoever asks at the control socket; what delivery knows is not here.
     pub fn standing(&self) -> Standing {
         let usage = self.spool.get().map(Spool::usage);
         let number = |number: fn(&Usage) -> u64| usage.as_ref().map_or(0, number);
@@ -107,6 +107,8 @@ impl Admin {
             octets: number(|usage| usage.octets),
             corrupt: number(|usage| usage.corrupt),
             full: usage.is_some_and(|usage| usage.full),
+            unreachable: Vec::new(),
+            certificates: self.certificates.as_ref().map(|all| all.problems(Timestamp::now())).unwrap_or_default(),
         }
     }
 

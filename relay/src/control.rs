@@ -19,10 +19,12 @@ mod transfer;
 
 use std::sync::Arc;
 
-pub use answer::{AGES, Answer, Destination, Detail, Exported, FORMAT, Message, Pending, Response, Row, Standing};
+pub use answer::{
+    AGES, Answer, Destination, Detail, Exported, FORMAT, Message, Pending, Response, Row, Standing, Unreachable,
+};
 pub use ask::{Act, By, Command, Filter, List, Request, Sort, State};
 pub use client::{Answers, Client, ClientError};
-pub use destination::destinations;
+pub use destination::{destinations, unreachable};
 pub use octets::Octets;
 pub use server::{Serving, serve};
 pub use socket::{Socket, SocketError};

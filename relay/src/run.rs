@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::admin::{self, Admin};
 use crate::canary::Canary;
 use crate::config::{Directory, Live};
-use crate::control::{self, Socket, SocketError};
+use crate::control::{self, Socket, SocketError, Standing};
 use crate::delivery::{self, Exchangers, View};
 use crate::dns::reach::Reach;
 use crate::dns::{Lookup, Resolver};
@@ -275,8 +275,8 @@ impl Relay {
             spool: spool.clone(),
             destinations: control::destinations(self.admin.report.clone(), Arc::clone(&self.view)),
             standing: {
-                let admin = self.admin.clone();
-                Arc::new(move || admin.standing())
+                let (admin, view) = (self.admin.clone(), Arc::clone(&self.view));
+                Arc::new(move || Standing { unreachable: control::unreachable(&view), ..admin.standing() })
             },
             limits: self.options.limits.clone(),
         };

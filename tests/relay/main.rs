@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use postern_relay::control::{self, Act, Answer, Client as Control, Filter, Message};
+use postern_relay::control::{self, Act, Answer, Client as Control, Filter, Message, Standing};
 use postern_tests::clock::wait_for;
 use postern_tests::relay::{Relay, get};
 use postern_tests::settings::relaying;
@@ -76,6 +76,14 @@ fn queue(relay: &Relay) -> Result<Vec<Message>> {
         other => anyhow::bail!("not a message: {other:?}"),
     };
     answers.map(message).collect()
+}
+
+fn standing(relay: &Relay) -> Result<Standing> {
+    let mut client = Control::connect(&relay.control())?;
+    match client.ask(control::Command::Status {})?.next() {
+        Some(Ok(Answer::Status(standing))) => Ok(*standing),
+        other => anyhow::bail!("no status: {other:?}"),
+    }
 }
 
 #[test]
@@ -240,6 +248,8 @@ fn mail_waits_for_a_next_hop_that_is_down_and_is_seen_in_the_queue() -> Result<(
     let message = queue(&relay)?.pop().context("the queue is empty")?;
     assert_eq!((message.id.to_string(), message.sender.to_string()), (id, "<a@elsewhere.test>".to_owned()));
     assert_eq!(message.pending[0].recipient.to_string(), "bob@contoso.test");
+    let down = wait_for("what cannot be reached", SOON, || standing(&relay).ok()?.unreachable.pop())?;
+    assert!(down.name == "mailbox" && down.problem.reply.contains("connection refused"), "{down:?}");
 
     // What is acknowledged outlives the process.
     relay.kill()?;
@@ -253,7 +263,7 @@ fn mail_waits_for_a_next_hop_that_is_down_and_is_seen_in_the_queue() -> Result<(
     assert_eq!(answers, [Answer::Changed { messages: 1, busy: 0 }]);
     sink.wait_for_mails(1, SOON)?;
     wait_for("the queue to be empty", SOON, || queue(&relay).ok().filter(Vec::is_empty))?;
-    assert_eq!(sink.mails().len(), 1);
+    assert_eq!((sink.mails().len(), standing(&relay)?.unreachable), (1, Vec::new()));
     relay.stop()?;
     assert!(!relay.control().exists());
     Ok(())

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Destinations;
-use super::answer::Destination;
+use super::answer::{Destination, Unreachable};
 use crate::config::Directory as _;
-use crate::delivery::View;
+use crate::delivery::{Down, View};
 use crate::envelope::Remote;
 use crate::reload::Report;
 use crate::route::{self, Route};
@@ -33,4 +33,16 @@ pub fn destinations(report: Report, view: Arc<View>) -> Destinations {
         let next_probe = down.as_ref().map(|down| down.next_probe);
         Destination { hosts, problem: down.map(|down| down.problem), next_probe }
     })
+}
+
+/// What mail cannot get to now, sorted by name.
+pub fn unreachable(view: &View) -> Vec<Unreachable> {
+    let told = |(name, down): (String, Down)| {
+        let Down { problem, next_probe, failures } = down;
+        Unreachable { name, problem, failures, next_probe }
+    };
+    let mut all: Vec<_> = view.all_down().into_iter().map(told).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.truncate(Unreachable::TOLD_MAX);
+    all
 }

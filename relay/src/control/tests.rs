@@ -55,6 +55,8 @@ impl Serving {
             octets: 4,
             corrupt: 0,
             full: false,
+            unreachable: Vec::new(),
+            certificates: Vec::new(),
         });
         let served = super::Serving { spool: spool.clone(), destinations, standing, limits };
         let task = tokio::spawn(serve(socket, served, shutdown));

@@ -34,6 +34,11 @@ impl View {
         }
     }
 
+    /// Every destination that is down, by its name.
+    pub fn all_down(&self) -> Vec<(String, Down)> {
+        self.all().iter().map(|(key, down)| (key.to_string(), down.clone())).collect()
+    }
+
     pub(super) fn is_down(&self, key: &Key, problem: Remote, next_probe: Timestamp) {
         let mut all = self.all();
         let failures = all.get(key).map_or(0, |down| down.failures).saturating_add(1);

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::Notify;
@@ -38,6 +38,8 @@ use pair::Pair;
 
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_millis(250);
+/// Whoever renews certificates does so earlier than this before they end.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The NAME of the certificate for whoever asks for no name of ours.
 const DEFAULT: &str = "default";
 
@@ -53,6 +55,8 @@ struct Table {
     /// The pairs that have a DNS name, lower-case, `*.` first where it is a wildcard.
     names: HashMap<String, Vec<usize>>,
     default: usize,
+    /// What was found and cannot be used; a sentence each.
+    problems: Vec<String>,
 }
 
 /// Where certificates come from, and how much of that is read.
@@ -86,7 +90,7 @@ impl Table {
             }
         }
         let default = pairs.iter().position(|pair| &*pair.name == DEFAULT).unwrap_or(0);
-        Self { pairs, names, default }
+        Self { pairs, names, default, problems: Vec::new() }
     }
 
     /// The pairs that may answer for a name, the best first.
@@ -106,6 +110,19 @@ impl Certificates {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.load().pairs.is_empty()
+    }
+
+    /// What is wrong with them: that there is none, what was found and cannot be used, and what has expired or is about to. A
+    /// sentence each.
+    pub fn problems(&self, now: Timestamp) -> Vec<String> {
+        let table = self.0.load();
+        let none = table.pairs.is_empty().then(|| "there is no certificate: STARTTLS is not offered".to_owned());
+        let old = table.pairs.iter().filter(|pair| pair.expires.duration_since(now) < EXPIRES_SOON);
+        let old = old.map(|pair| (&pair.name, &pair.expires)).map(|(name, expires)| match *expires < now {
+            true => format!("certificate {name} has expired on {expires}"),
+            false => format!("certificate {name} expires on {expires}"),
+        });
+        none.into_iter().chain(table.problems.iter().cloned()).chain(old).collect()
     }
 }
 
@@ -174,7 +191,8 @@ impl Follower {
         if news.is_empty() {
             return;
         }
-        self.certificates.0.store(Arc::new(Table::new(self.folder.pairs())));
+        let table = Table { problems: self.folder.problems(), ..Table::new(self.folder.pairs()) };
+        self.certificates.0.store(Arc::new(table));
         let metrics = self.metrics.tls();
         for news in news {
             match news {

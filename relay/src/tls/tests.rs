@@ -131,6 +131,17 @@ fn a_changed_pair_is_taken_at_the_next_look_and_a_broken_one_never() {
 }
 
 #[test]
+fn a_certificate_that_ends_is_told_a_week_before() {
+    let rig = Rig::start(&[("default", &["a.test"])]);
+    let certificates = rig.follower.certificates();
+    let expires = certificates.0.load().pairs[0].expires;
+    let told = |hours: i64| certificates.problems(expires - SignedDuration::from_hours(hours)).concat();
+    assert_eq!((told(7 * 24 + 1), certificates.problems(Timestamp::now())), (String::new(), Vec::new()));
+    assert_eq!(told(7 * 24 - 1), format!("certificate default expires on {expires}"));
+    assert_eq!(told(-1), format!("certificate default has expired on {expires}"));
+}
+
+#[test]
 fn each_file_that_cannot_be_used_is_named_with_its_reason() {
     let (good, text) = (pair(&["a.test"]), "x".to_owned());
     for (files, said) in [
@@ -145,6 +156,8 @@ fn each_file_that_cannot_be_used_is_named_with_its_reason() {
         let follower = Follower::open(rig.follower.folder.options().clone(), rig.metrics.clone());
         let problems = follower.problems().concat();
         assert!(problems.contains(said) && follower.certificates().is_empty(), "{problems}, not {said}");
+        let told = follower.certificates().problems(Timestamp::now());
+        assert!(told[0].contains("STARTTLS is not offered") && told[1].contains(said), "{told:?}");
         assert!(!problems.contains("last good"), "{problems}");
         assert!(!good.1.lines().nth(1).is_some_and(|secret| problems.contains(secret)), "{problems}");
     }

@@ -156,6 +156,9 @@ fn relay(facts: &Facts, relay: &RelayReport, all: &mut Vec<Problem>) {
     }
 }
 
+const CERTIFICATES: &str = "certificates";
+const DELIVERY: &str = "delivery to ";
+
 /// The same fault on several relays is one problem; so is a name that none can look up.
 fn faults(facts: &Facts, all: &mut Vec<Problem>) {
     let mut found = BTreeMap::<(String, String), Vec<&str>>::new();
@@ -176,11 +179,25 @@ fn faults(facts: &Facts, all: &mut Vec<Problem>) {
                     .push(name);
             }
         }
+        for says in &standing.certificates {
+            found.entry((CERTIFICATES.to_owned(), says.clone())).or_default().push(name);
+        }
+        // Where mail goes directly, a dead domain is its recipients' matter.
+        for down in standing.unreachable.iter().filter(|down| !down.name.starts_with("mx:")) {
+            let says = format!("cannot be reached, its mail waits: {}", down.problem.reply);
+            found.entry((format!("{DELIVERY}{}", down.name), says)).or_default().push(name);
+        }
     }
     for ((what, says), relays) in found {
-        let todo = match what.starts_with("name ") {
-            true => "see whether the name servers of the relays answer",
-            false => "mend what it names; the relays follow by themselves",
+        let todo = match what.as_str() {
+            CERTIFICATES => {
+                "mend the Secret that the chart's value `certificates` names; the relays follow by themselves"
+            }
+            what if what.starts_with(DELIVERY) => {
+                "see whether the server answers; the relays try it again by themselves"
+            }
+            what if what.starts_with("name ") => "see whether the name servers of the relays answer",
+            _ => "mend what it names; the relays follow by themselves",
         };
         all.push(problem(what, format!("{says} (on {})", relays.join(", ")), todo.to_owned()));
     }
@@ -193,7 +210,10 @@ pub(super) fn short(digest: &str) -> &str {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use jiff::Timestamp;
     use postern_crds::status::KeptVolume;
+    use postern_relay::control::Unreachable;
+    use postern_relay::envelope::Remote;
     use postern_wire::status::{Object, Queue, ResolvedName};
     use postern_wire::{Digest, Status};
 
@@ -213,7 +233,15 @@ pub(super) mod tests {
             draining: false,
             isolation: None,
         };
-        let standing = Standing { status, not_ready: None, octets: 0, corrupt: 0, full: false };
+        let standing = Standing {
+            status,
+            not_ready: None,
+            octets: 0,
+            corrupt: 0,
+            full: false,
+            unreachable: Vec::new(),
+            certificates: Vec::new(),
+        };
         let pod = PodReport { ready: true, phase: "Running".to_owned(), restarts: 0, node: "n".to_owned() };
         let mut report =
             RelayReport { name: name.to_owned(), pod: Some(pod), standing: Some(standing), unreachable: None };
@@ -333,6 +361,26 @@ pub(super) mod tests {
             let told = told(change);
             assert!(told.len() == 1 && told[0].starts_with(said), "{number}: {told:?}");
         }
+    }
+
+    #[test]
+    fn servers_and_certificates_that_several_relays_cannot_use_are_told_once() {
+        let change = |name: &str| {
+            relay(name, |relay| {
+                let standing = standing(relay);
+                standing.certificates.push("certificate default has expired".to_owned());
+                for name in ["exchange-a, exchange-b", "mx:dead.example"] {
+                    let reply = "connection refused".to_owned();
+                    let problem = Remote { server: String::new(), reply, status: "4.4.1".to_owned() };
+                    let (name, next_probe) = (name.to_owned(), Timestamp::UNIX_EPOCH);
+                    standing.unreachable.push(Unreachable { name, problem, failures: 1, next_probe });
+                }
+            })
+        };
+        let all = told(|facts| facts.relays = vec![change("relay-0"), change("relay-1")]);
+        let certificate = "certificates: certificate default has expired (on relay-0, relay-1)";
+        let server = "delivery to exchange-a, exchange-b: cannot be reached, its mail waits: connection refused (on relay-0, relay-1)";
+        assert_eq!(all, [certificate, server]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod explain;
 mod many;
+mod tool;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -214,6 +215,14 @@ fn mail_waits_for_the_mailbox_server_and_is_seen_in_the_queue() -> Result<()> {
         up.postern(&["queue", "show", &id]).is_ok_and(|shown| text(&shown.stdout).to_lowercase().contains("refused"))
     })
     .with_context(|| up.log())?;
+    for (act, said) in [
+        ("hold", "1 message is held now.\n"),
+        ("hold", "1 message is held already.\n"),
+        ("retry", "1 message is held: release it first.\n"),
+        ("release", "1 message released.\n"),
+    ] {
+        assert_eq!(text(&up.postern(&["queue", act, &id])?.stdout), said, "{act}");
+    }
     let listed = up.postern(&["queue", "list"])?;
     assert!(listed.status.success() && text(&listed.stdout).contains(&id), "{}", text(&listed.stdout));
     let json: serde_json::Value = serde_json::from_slice(&up.postern(&["queue", "list", "-o", "json"])?.stdout)?;

@@ -1,7 +1,7 @@
 //! `postern check`: what is wrong with manifests, without a cluster and without starting anything.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -60,7 +60,8 @@ struct Valid {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let report = report(manifest::read(&args.files));
+    let mut report = report(manifest::read(&args.files));
+    report.warnings.extend(nothing(&report, &args.files));
     match args.output {
         Output::Json => writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&report)?)?,
         Output::Text => print(&report, &mut io::stdout().lock())?,
@@ -85,6 +86,21 @@ fn report(mut manifests: Manifests) -> Report {
             filter_policies: manifests.policies.len(),
         },
     }
+}
+
+/// Where no object was read, good or bad, most likely the wrong thing was.
+fn nothing(report: &Report, files: &[PathBuf]) -> Option<Finding> {
+    let Valid { relay_domains, relay_hosts, filter_policies } = report.valid;
+    let is_empty = report.errors.is_empty() && relay_domains + relay_hosts + filter_policies == 0;
+    let name = |path: &PathBuf| if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() };
+    is_empty.then(|| Finding {
+        file: files.iter().map(name).collect::<Vec<_>>().join(", "),
+        line: None,
+        object: None,
+        field: String::new(),
+        message: "no object of Postern was read".to_owned(),
+        constraint: None,
+    })
 }
 
 fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! The only place where the operator's half and the relay's half meet. Errors go to standard error with exit code 1;
 //! what a subcommand is asked for goes to standard output.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -78,10 +79,20 @@ fn main() -> ExitCode {
         Command::Completion(args) => completion::run(&args, command()),
         Command::Control(args) => control::run(&args),
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    match result {
+        Ok(code) => code,
+        // Whoever reads only the first lines has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether nobody reads standard output any more. That of a connection to a cluster or a relay is wrapped, and is none.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]
@@ -89,6 +100,21 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::Cli;
+
+    /// A paragraph is one line, which the terminal's width wraps; broken by hand it would be wrapped twice.
+    #[test]
+    fn no_paragraph_of_a_help_is_broken_by_hand() {
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<&str> = help.lines().collect();
+            for pair in lines.windows(2).filter(|pair| pair[0] != "Examples:") {
+                let is_text = |line: &str| !line.is_empty() && !line.starts_with("  ");
+                assert!(!is_text(pair[0]) || !is_text(pair[1]), "{}: {pair:?}", command.get_name());
+            }
+        }
+    }
 
     #[test]
     fn every_subcommand_can_be_parsed() {

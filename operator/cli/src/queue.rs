@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use postern_crds::status::KeptVolume;
-use postern_relay::control::{Act, Answer, By, ClientError, Command, Detail, Filter, List, Row, Sort};
+use postern_relay::control::{Act, Answer, By, ClientError, Command, Detail, Filter, List, Row, Sort, State};
 use postern_relay::queue_id::QueueId;
 use serde::Serialize;
 
@@ -42,14 +42,14 @@ const NOT_ALL: u8 = 4;
 
 {}
 
-Nobody is told of mail that is deleted: no bounce is sent, as with postsuper -d and exim -Mrm.
+Nobody is told of mail that is deleted: no bounce is sent, as with postsuper -d and exim -Mrm. \
 Held mail is not delivered, and does not expire, until it is released; it stays held through restarts.
 
-A relay of a cluster that is scaled in leaves its volume. list and summary name those volumes, with how many messages waited
-there when the relay was last asked: below what they print, or as elements {{keptVolume: {{claim, relay, messages}}}}. The
+A relay of a cluster that is scaled in leaves its volume. list and summary name those volumes, with how many messages waited \
+there when the relay was last asked: below what they print, or as elements {{keptVolume: {{claim, relay, messages}}}}. The \
 messages on them are left out.
 
-Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage; 3 no message is meant, or none is
+Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage; 3 no message is meant, or none is \
 changed; 4 some messages were left out, or a relay did not answer, with the reasons on standard error.", relays::RULE))]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -178,19 +178,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         _ => args.which.find()?,
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let done = act(args, &mut relays, &mut out).and_then(|code| {
-        out.flush()?;
-        Ok(code)
-    });
-    match done {
-        // Whoever reads only the first lines has seen enough.
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        other => other,
-    }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let code = act(args, &mut relays, &mut out)?;
+    out.flush()?;
+    Ok(code)
 }
 
 fn act(args: &Args, relays: &mut Relays, out: &mut impl Write) -> Result<ExitCode> {
@@ -319,6 +309,7 @@ fn change(relays: &mut Relays, act: Act, which: &Chosen, output: Format, out: &m
     let ((messages, busy), failed) =
         asked.fold((0, 0), |(messages, busy), (_, (more, too))| (messages + more, busy + too));
     match output {
+        Format::Text if messages == 0 => writeln!(out, "{}", text::unchanged(act, held(relays, act, filter)?))?,
         Format::Text => writeln!(out, "{}", text::changed(act, messages))?,
         format => structured(out, format, &Changed { messages, busy })?,
     }
@@ -329,14 +320,25 @@ fn change(relays: &mut Relays, act: Act, which: &Chosen, output: Format, out: &m
     Ok(code(failed, if messages == 0 { ExitCode::from(NONE) } else { ExitCode::SUCCESS }))
 }
 
-/// Says how many it would be, and asks.
-fn confirmed(relays: &mut Relays, which: &Chosen) -> Result<bool> {
-    let filter: Filter = which.filter()?;
+/// How many of these messages are held, which may be why nothing came of it.
+fn held(relays: &mut Relays, act: Act, filter: Filter) -> Result<usize> {
+    if !matches!(act, Act::Retry | Act::Hold) || !matches!(filter.state, None | Some(State::Held)) {
+        return Ok(0);
+    }
+    count(relays, Filter { state: Some(State::Held), ..filter })
+}
+
+fn count(relays: &mut Relays, filter: Filter) -> Result<usize> {
     let asked = relays.ask(|client| match one(client, Command::Count(filter.clone()))? {
         Answer::Counted { messages } => Ok(messages),
         other => Err(unexpected(other)),
     })?;
-    let (messages, _) = asked.fold(0, |all, (_, more)| all + more);
+    Ok(asked.fold(0, |all, (_, more)| all + more).0)
+}
+
+/// Says how many it would be, and asks.
+fn confirmed(relays: &mut Relays, which: &Chosen) -> Result<bool> {
+    let messages = count(relays, which.filter()?)?;
     if messages == 0 {
         eprintln!("No message is meant.");
         return Ok(false);

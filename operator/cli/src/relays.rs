@@ -24,7 +24,7 @@ const SOCKET_VARIABLE: &str = "POSTERN_CONTROL";
 
 /// Tells the rule, for the help of each command that follows it.
 pub(crate) const RULE: &str = "Which relays: `kubectl postern` means all relay pods of the namespace, through the API server \
-and with the rights of your kubeconfig (`create` on `pods/exec`); so does `postern` with --namespace, --context or \
+and with the rights of your kubeconfig (`get` and `create` on `pods/exec`); so does `postern` with --namespace, --context or \
 --kubeconfig. Else `postern` means the relay on this machine: that of --control, of $POSTERN_CONTROL, or of `postern up` in \
 this folder.";
 

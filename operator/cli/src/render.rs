@@ -1,6 +1,7 @@
 //! `postern render`: what the operator would write, without a cluster.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,23 +50,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let manifests = manifest::read(&args.files);
     let Some(model) = valid_model(&manifests) else { return Ok(ExitCode::FAILURE) };
     let rendered = render(&model, postern_wire::SCHEMA);
+    let mut out = io::stdout().lock();
     if let Some(folder) = &args.to {
         let settings = &rendered.settings;
         volume::publish(folder, &files(settings), &secrets(&model))?;
-        println!("settings {} are in {}", settings.digest.short(), folder.display());
+        writeln!(out, "settings {} are in {}", settings.digest.short(), folder.display())?;
         return Ok(ExitCode::SUCCESS);
     }
     for problem in &rendered.problems {
         eprintln!("{}: {}", problem.object, problem.message);
     }
     for policy in rendered.network_policies.iter().flatten() {
-        print(args.output, policy)?;
+        print(&mut out, args.output, policy)?;
     }
     if let Some(secret) = &rendered.secret {
-        print(args.output, secret)?;
+        print(&mut out, args.output, secret)?;
     }
     for config_map in rendered.config_maps.iter().flatten() {
-        print(args.output, config_map)?;
+        print(&mut out, args.output, config_map)?;
     }
     Ok(if rendered.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -87,15 +89,15 @@ pub(crate) fn secrets(model: &Model) -> BTreeMap<String, Vec<u8>> {
     model.secrets.iter().map(|(file, content)| (file.0.clone(), content.0.clone())).collect()
 }
 
-fn print<T: Serialize + k8s_openapi::Resource>(output: Output, object: &T) -> Result<()> {
+fn print<T: Serialize + k8s_openapi::Resource>(out: &mut impl Write, output: Output, object: &T) -> Result<()> {
     let mut value = serde_json::to_value(object).context("an object does not serialise")?;
     if let Value::Object(fields) = &mut value {
         fields.insert("apiVersion".to_owned(), T::API_VERSION.into());
         fields.insert("kind".to_owned(), T::KIND.into());
     }
     match output {
-        Output::Json => println!("{value}"),
-        Output::Yaml => print!("---\n{}", serde_saphyr::to_string(&value)?),
+        Output::Json => writeln!(out, "{value}")?,
+        Output::Yaml => write!(out, "---\n{}", serde_saphyr::to_string(&value)?)?,
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A way into a relay pod: the API server's exec runs `/postern control` there, which connects its standard input and output
-//! with the control socket. So authority over a queue is the right to create `pods/exec`.
+//! with the control socket. So authority over a queue is `pods/exec`: both `create` and `get`, for a WebSocket begins as a
+//! GET, and an API server may ask for either.
 
 use std::os::unix::net::UnixStream as StdStream;
 use std::sync::{Arc, Mutex};

@@ -7,11 +7,11 @@ mod settings;
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config, ResourceExt as _};
 use tokio::runtime::Runtime;
 
@@ -61,17 +61,35 @@ impl Target {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let client = runtime.block_on(async {
             let file = match kubeconfig {
-                Some(path) => Kubeconfig::read_from(path).with_context(|| path.display().to_string())?,
-                None => Kubeconfig::read().context("no kubeconfig: say --kubeconfig FILE, or set KUBECONFIG")?,
+                Some(path) => Kubeconfig::read_from(path).map_err(|error| unread_at(path, error))?,
+                None => Kubeconfig::read()
+                    .map_err(unread)
+                    .context("no kubeconfig: say --kubeconfig FILE, or set KUBECONFIG")?,
             };
             let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            let config = Config::from_custom_kubeconfig(file, &options).await.context("the kubeconfig")?;
+            let config =
+                Config::from_custom_kubeconfig(file, &options).await.map_err(unread).context("the kubeconfig")?;
             let namespace = namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
             Ok::<_, anyhow::Error>((Client::try_from(config)?, namespace))
         });
         let (client, namespace) = client?;
         Ok(Cluster { client, namespace, runtime })
     }
+}
+
+/// Its sentences hold their causes, and quote a path twice.
+fn unread(error: KubeconfigError) -> anyhow::Error {
+    match error {
+        KubeconfigError::ReadConfig(error, path) => anyhow!("{}: {error}", path.display()),
+        other => anyhow!("{other}"),
+    }
+}
+
+/// The same, of this file.
+fn unread_at(path: &Path, error: KubeconfigError) -> anyhow::Error {
+    let names_it = matches!(error, KubeconfigError::ReadConfig(..));
+    let error = unread(error);
+    if names_it { error } else { error.context(path.display().to_string()) }
 }
 
 /// A DMZ.

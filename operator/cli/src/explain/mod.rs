@@ -41,12 +41,12 @@ const NOT_NOW: u8 = 4;
   kubectl postern explain -n dmz --client 192.0.2.7 --from anna@fabrikam.com --to bob@contoso.com
   kubectl postern explain -n dmz --what-if new-domain.yaml --client 10.20.0.5 --from app@contoso.com --to a@b.example
 
-In a cluster the published settings are asked (the ConfigMap postern-settings), which the relays obey, and objects that are
-newer are named; --what-if is laid over the objects as they are now.
-Names among sources and blocked clients are looked up here and now; the relays ask their own name servers. Certificates are
+In a cluster the published settings are asked (the ConfigMap postern-settings), which the relays obey, and objects that are \
+newer are named; --what-if is laid over the objects as they are now. \
+Names among sources and blocked clients are looked up here and now; the relays ask their own name servers. Certificates are \
 taken as shown, not checked.
 
-Exit codes: 0 every recipient is accepted; 1 failed, with the reason on standard error; 2 wrong usage; 3 some recipient is
+Exit codes: 0 every recipient is accepted; 1 failed, with the reason on standard error; 2 wrong usage; 3 some recipient is \
 refused for good (5xx); 4 some recipient is not taken now (4xx), or taken and held.")]
 pub(crate) struct Args {
     #[command(flatten)]

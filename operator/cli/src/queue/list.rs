@@ -179,8 +179,10 @@ impl Printer {
         let left = kept.volumes.iter().map(|kept_volume| Left { kept_volume });
         match self {
             Self::Text(table) => {
-                if !is_nobody {
-                    table.end(out, is_all)?;
+                match (is_nobody, kept.full().next()) {
+                    (false, _) => table.end(out, is_all)?,
+                    (true, None) => writeln!(out, "There is no relay pod, and no mail was left behind.")?,
+                    (true, Some(_)) => {}
                 }
                 text::left(out, kept)
             }

@@ -86,15 +86,19 @@ pub(super) fn show(out: &mut impl Write, relay: Option<&str>, detail: &Detail) -
         "{id}  {}  {}  accepted {age} ago, at {}",
         size(message.size),
         state(message.state),
-        message.arrived
+        message.arrived.strftime("%Y-%m-%dT%H:%M:%SZ")
     )?;
     if let Some(relay) = relay {
         writeln!(out, "In the queue of {relay}")?;
     }
     writeln!(out, "From {}, {} settled, {} waiting:", message.sender, message.settled, message.pending.len())?;
     for pending in &message.pending {
-        let tries = pending.attempts;
-        writeln!(out, "  <{}>  tried {tries} times, next {}", pending.recipient, next(now, message.state, pending))?;
+        let tries = match pending.attempts {
+            0 => "not tried yet".to_owned(),
+            1 => "tried once".to_owned(),
+            tries => format!("tried {tries} times"),
+        };
+        writeln!(out, "  <{}>  {tries}, next {}", pending.recipient, next(now, message.state, pending))?;
         if !pending.destination.hosts.is_empty() {
             writeln!(out, "      goes to {}", pending.destination.hosts.join(", "))?;
         }
@@ -160,11 +164,11 @@ pub(super) fn summary(out: &mut impl Write, total: &Row, rows: &[Row]) -> Result
 
 /// What relays have left that are not there any more.
 pub(super) fn left(out: &mut impl Write, kept: &Kept) -> Result<()> {
-    if kept.volumes.is_empty() {
+    if kept.full().next().is_none() {
         return Ok(());
     }
     writeln!(out, "Left behind by relays that were scaled in, and in no list:")?;
-    for volume in &kept.volumes {
+    for volume in kept.full() {
         writeln!(out, "  {}", printable(&kept::said(volume)))?;
     }
     match kept.back(kept.full()) {
@@ -187,6 +191,17 @@ pub(super) fn changed(act: Act, count: usize) -> String {
         (Act::Delete, _) => "deleted",
     };
     format!("{} {done}.", messages(count))
+}
+
+/// Where nothing came of it, and so many of those that are meant are held.
+pub(super) fn unchanged(act: Act, held: usize) -> String {
+    match (act, held) {
+        (Act::Hold, 1) => "1 message is held already.".to_owned(),
+        (Act::Hold, 2..) => format!("{held} messages are held already."),
+        (Act::Retry, 1) => "1 message is held: release it first.".to_owned(),
+        (Act::Retry, 2..) => format!("{held} messages are held: release them first."),
+        _ => changed(act, 0),
+    }
 }
 
 fn state(state: State) -> &'static str {

@@ -9,10 +9,10 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 
-use crate::cluster;
+use crate::cluster::{self, Cluster};
 use crate::duration::seconds;
 use crate::format::{Format, structured};
 use story::{Story, Wanted};
@@ -33,10 +33,10 @@ const NOT_ALL: u8 = 4;
   kubectl logs -n dmz postern-relay-0 | postern trace @contoso.com -f -
   postern trace bob@contoso.com -f relay.log
 
-Without -f the logs are read through the API server, with the rights of your kubeconfig (`get` on `pods/log`). A log in a
+Without -f the logs are read through the API server, with the rights of your kubeconfig (`get` on `pods/log`). A log in a \
 file must be in the relays' JSON form (--log-format json, which is the default of postern-relay). Times are UTC.
 
-Exit codes: 0 found; 1 failed, with the reason on standard error; 2 wrong usage; 3 nothing was found; 4 not all logs could
+Exit codes: 0 found; 1 failed, with the reason on standard error; 2 wrong usage; 3 nothing was found; 4 not all logs could \
 be read, with the reasons on standard error.")]
 pub(crate) struct Args {
     /// A queue id, an address, @DOMAIN, or <> for the empty sender
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let Args { what, files, since, cluster, pod, output } = args;
     let mut story = Story::new(what.clone());
     let failed = match files.as_slice() {
-        [] => read::pods(&cluster.connect()?, pod, *since, &mut story)?,
+        [] => read::pods(&connect(cluster)?, pod, *since, &mut story)?,
         files => read::files(files, &mut story)?,
     };
     let told = story.end();
@@ -82,4 +82,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         (0, true) => ExitCode::from(NOTHING),
         (0, false) => ExitCode::SUCCESS,
     })
+}
+
+/// Whoever has not said where the logs are may not have meant a cluster.
+fn connect(target: &cluster::Target) -> Result<Cluster> {
+    match target.connect() {
+        Err(error) if !target.is_said() && !cluster::is_plugin() => {
+            Err(error).context("say -f LOG for a file, or --namespace NAME for a cluster")
+        }
+        other => other,
+    }
 }

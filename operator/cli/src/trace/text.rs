@@ -59,11 +59,11 @@ fn said(line: &Line, id: &str) -> String {
                 None => String::new(),
             };
             let after = line.delay.map(|delay| format!(" after {delay:.1} s")).unwrap_or_default();
-            format!("{decision:10} <{to}>, {host}: {reply}{attempt}{after}{until}")
+            format!("{decision:10} <{to}>, {}{reply}{attempt}{after}{until}", at(host))
         }
         "a person acts on the message" => format!("{decision:10} by a person"),
         "imported, and held" => "imported   by a person, and held".to_owned(),
-        "no connection" => format!("no answer  {host}: {reply}"),
+        "no connection" => format!("no answer  {}{reply}", at(host)),
         "notification" if line.about == id => format!("notified   its sender is told, by {}", line.queue_id),
         "notification" => format!("notifies   the sender of {}", line.about),
         "refused" | "message refused" => {
@@ -76,5 +76,27 @@ fn said(line: &Line, id: &str) -> String {
             let details: Vec<&str> = details.map(String::as_str).collect();
             format!("{other}{}{}", if details.is_empty() { "" } else { ": " }, details.join(", "))
         }
+    }
+}
+
+/// Before what a host says; where none was asked, nothing.
+fn at(host: &str) -> String {
+    if host.is_empty() { String::new() } else { format!("{host}: ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_named_where_one_was_asked() {
+        let said = |host: &str| {
+            let text = format!(
+                r#"{{"timestamp":"2026-01-01T10:00:00Z","message":"delivery","queue_id":"06H08JKHTMZKN8K8","to":"a@b.example","host":"{host}","reply":"it is too old","decision":"failed"}}"#
+            );
+            said(&Line::read(&text).unwrap(), "")
+        };
+        assert_eq!(said(""), "failed     <a@b.example>, it is too old");
+        assert_eq!(said("mx"), "failed     <a@b.example>, mx: it is too old");
     }
 }

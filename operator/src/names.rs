@@ -3,16 +3,18 @@
 //!
 //! The relay looks a name up for itself; the policy must let it through to whatever it may have been told. So the
 //! addresses of a name are the union of its answers of the last 24 hours ([`crate::history`], which also outlives the
-//! operator), asked again when they run out; when DNS fails, those that are known stay. A name counts as known from its first answer or failure on, which is a few seconds at most.
+//! operator), asked again when they run out; when DNS fails, those that are known stay. A name counts as known from its first
+//! answer or failure on, which is a few seconds at most; and one that is new to a namespace of which all were known, after a
+//! moment: that its name server is slow holds up nobody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use futures::stream::{self, StreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
@@ -31,8 +33,10 @@ use crate::history::{Answers, Heard, History};
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// After a failure.
 const AGAIN_FAILED: Duration = Duration::from_secs(30);
-/// For one look-up with all its attempts: so long at most does a new name hold up its namespace, once.
+/// For one look-up with all its attempts: so long at most do names hold up their namespace when the operator starts.
 const LOOKUP_MAX: Duration = Duration::from_secs(5);
+/// So long at most does a name hold up its namespace that comes later.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Mail servers of one domain, the preferred ones first: as many as a relay can be told to try.
 const MX_MAX: usize = 256;
 /// Look-ups under way.
@@ -42,16 +46,25 @@ const AT_ONCE: usize = 32;
 pub(crate) struct Names {
     wanted: watch::Sender<BTreeSet<HostName>>,
     known: Arc<Mutex<BTreeMap<HostName, Known>>>,
+    /// Whether once all names were known.
+    settled: AtomicBool,
 }
 
 /// What is known of one name.
-#[derive(Default)]
 struct Known {
+    /// Since when it has been of interest.
+    since: Instant,
     heard: Heard,
     /// Whether what an operator before wrote down is among it.
     recalled: bool,
     /// When it is to be looked up again. `None`: it never was.
     again: Option<Instant>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { since: Instant::now(), heard: Heard::default(), recalled: false, again: None }
+    }
 }
 
 /// What is known of all the names that were asked for.
@@ -67,11 +80,12 @@ impl Names {
     pub(crate) fn start(servers: &[SocketAddr], changed: Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
         let (wanted, names) = watch::channel(BTreeSet::new());
         let known: Arc<Mutex<BTreeMap<HostName, Known>>> = Arc::default();
+        tasks.spawn(run_out_of_patience(names.clone(), changed.clone()));
         tasks.spawn(keep_current(resolver(servers), names, known.clone(), changed));
-        Self { wanted, known }
+        Self { wanted, known, settled: AtomicBool::new(false) }
     }
 
-    /// The addresses of these names; `None` until each has been looked up once. `written` is what an operator before wrote
+    /// The addresses of these names; `None` while one must be waited for. `written` is what an operator before wrote
     /// down: it is asked for when there is a name of which it has not been taken yet.
     pub(crate) fn resolved(&self, names: &BTreeSet<HostName>, written: impl FnOnce() -> History) -> Option<Resolved> {
         self.wanted.send_if_modified(|wanted| {
@@ -88,8 +102,14 @@ impl Names {
             known.heard.recall(written.get(name).unwrap_or(&Answers::new()), now);
             known.recalled = true;
         }
-        let looked_up = |name: &HostName| known.get(name).filter(|known| known.again.is_some());
-        let known: Vec<_> = names.iter().map(|name| Some((name, &looked_up(name)?.heard))).collect::<Option<_>>()?;
+        let known: Vec<_> = names.iter().map(|name| Some((name, known.get(name)?))).collect::<Option<_>>()?;
+        let missing = || known.iter().map(|(_, known)| known).filter(|known| known.again.is_none());
+        if missing().next().is_none() {
+            self.settled.store(true, Ordering::Relaxed);
+        } else if !self.settled.load(Ordering::Relaxed) || missing().any(|known| known.since.elapsed() < PATIENCE) {
+            return None;
+        }
+        let known: Vec<_> = known.into_iter().map(|(name, known)| (name, &known.heard)).collect();
         Some(Resolved {
             addresses: known.iter().map(|(name, heard)| ((*name).clone(), heard.addresses().collect())).collect(),
             history: known.iter().map(|(name, heard)| ((*name).clone(), heard.written().clone())).collect(),
@@ -122,22 +142,41 @@ async fn keep_current(
     known: Arc<Mutex<BTreeMap<HostName, Known>>>,
     changed: Arc<Notify>,
 ) {
+    let mut under_way = BTreeSet::new();
+    let mut look_ups = FuturesUnordered::new();
     loop {
         let wanted = names.borrow_and_update().clone();
         lock(&known).retain(|name, _| wanted.contains(name));
-        let due: Vec<HostName> = wanted.into_iter().filter(|name| is_due(&known, name)).collect();
-        let look_ups = stream::iter(due).map(|name| look_up(resolver.as_ref(), name)).buffer_unordered(AT_ONCE);
-        let mut answers = pin!(look_ups);
-        while let Some((name, addresses, again)) = answers.next().await {
-            if take(&known, &name, addresses, again) {
-                changed.notify_one();
-            }
+        let due = wanted.iter().filter(|name| is_due(&known, name) && !under_way.contains(*name));
+        let due: Vec<HostName> = due.take(AT_ONCE.saturating_sub(look_ups.len())).cloned().collect();
+        for name in due {
+            look_ups.push(look_up(resolver.as_ref(), name.clone()));
+            under_way.insert(name);
         }
-        let next = lock(&known).values().filter_map(|known| known.again).min();
+        // With as many under way as there may be, the next one begins when one ends.
+        let next = (look_ups.len() < AT_ONCE).then(|| {
+            let known = lock(&known);
+            let resting = known.iter().filter(|(name, _)| !under_way.contains(*name));
+            resting.filter_map(|(_, known)| known.again).min()
+        });
         tokio::select! {
             closed = names.changed() => if closed.is_err() { return },
-            () = sleep_until(next) => {}
+            Some((name, addresses, again)) = look_ups.next() => {
+                under_way.remove(&name);
+                if take(&known, &name, addresses, again) {
+                    changed.notify_one();
+                }
+            }
+            () = sleep_until(next.flatten()) => {}
         }
+    }
+}
+
+/// Wakes a namespace that waits for a name, when it is to wait no longer.
+async fn run_out_of_patience(mut names: watch::Receiver<BTreeSet<HostName>>, changed: Arc<Notify>) {
+    while names.changed().await.is_ok() {
+        tokio::time::sleep(PATIENCE).await;
+        changed.notify_one();
     }
 }
 
@@ -298,6 +337,9 @@ mod tests {
         tasks.spawn(async move {
             let mut question = [0; 512];
             while let Ok((octets, from)) = socket.recv_from(&mut question).await {
+                if question[..octets].windows(7).any(|part| part == b"\x06silent") {
+                    continue;
+                }
                 let _ = socket.send_to(&reply(&question[..octets]), from).await;
             }
         });
@@ -321,6 +363,33 @@ mod tests {
             assert_eq!(found, wanted, "{domain}");
             assert_eq!(again > AGAIN_FAILED, whole, "{domain}: {again:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_new_name_that_nobody_answers_for_holds_up_the_others_for_a_moment_only() {
+        let (mut tasks, changed) = (JoinSet::new(), Arc::new(Notify::new()));
+        let names = Names::start(&[server(&mut tasks).await], changed.clone(), &mut tasks);
+        let resolved = async |wanted: &[&str]| {
+            let begun = Instant::now();
+            let wanted = wanted.iter().map(|name| HostName::A((*name).to_owned())).collect();
+            loop {
+                match names.resolved(&wanted, History::new) {
+                    Some(resolved) => {
+                        let counts = resolved.addresses.into_values().map(|addresses| addresses.len()).collect();
+                        break (begun.elapsed(), counts);
+                    }
+                    None => changed.notified().await,
+                }
+            }
+        };
+        // At the start all of them are waited for.
+        let (took, counts): (Duration, Vec<usize>) = resolved(&["b.example", "silent.example"]).await;
+        assert!(took >= LOOKUP_MAX && counts == [1, 0], "{counts:?} after {took:?}");
+        let (took, counts) = resolved(&["b.example", "silent.example", "silent.again.example"]).await;
+        assert!((PATIENCE..LOOKUP_MAX).contains(&took) && counts == [1, 0, 0], "{counts:?} after {took:?}");
+        // And while nobody answers for it another one is looked up.
+        let (_, counts) = resolved(&["a.example", "b.example", "silent.again.example", "silent.example"]).await;
+        assert_eq!(counts, [2, 1, 0, 0]);
     }
 
     #[tokio::test]

@@ -7,7 +7,8 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Patch, PatchParams};
 use postern_crds::{FilterPolicy, RelayDomain};
 use postern_tests::program::own;
@@ -61,6 +62,10 @@ fn nowhere() -> SocketAddr {
     ([198, 51, 100, 7], 25).into()
 }
 
+async fn published_any(dmz: &Dmz) {
+    eventually("settings are published", async || Ok(dmz.api::<ConfigMap>().get("postern-settings").await?)).await;
+}
+
 async fn published(dmz: &Dmz) {
     eventually("all is published", async || {
         let map = dmz.api::<ConfigMap>().get("postern-settings").await?;
@@ -82,7 +87,10 @@ async fn an_explanation_is_that_of_the_settings_that_the_relays_obey() {
 
     let (code, answer) = tool.explain(&["--to", "dora@example.com"]).unwrap();
     assert_eq!((code, &answer["verdict"]), (0, &json!("accepted")), "{answer:#}");
-    assert!(answer["settings"].get("notes").is_none(), "{answer:#}");
+    // No relay is there yet that says it is in force.
+    let notes = answer["settings"]["notes"].to_string();
+    assert!(notes.contains("\"RelayHost/mailbox-server: ") && !notes.contains("newer"), "{answer:#}");
+    assert!(!notes.contains("smarthost"), "not on the way: {answer:#}");
     assert!(answer.to_string().contains("mailbox-server (198.51.100.7:25)"), "{answer:#}");
     assert_eq!(tool.explain(&["--to", "bob@example.com"]).unwrap().0, 3);
 
@@ -92,6 +100,23 @@ async fn an_explanation_is_that_of_the_settings_that_the_relays_obey() {
     let (code, answer) = tool.explain(&["--to", "dora@example.com", "--what-if", "policy.yaml"]).unwrap();
     assert_eq!((code, &answer["before"]["verdict"]), (3, &json!("accepted")), "{answer:#}");
     assert!(answer["recipients"][0]["reply"].as_str().unwrap().starts_with("550 5.7.1"), "{answer:#}");
+
+    // A Service is looked up; what is not there is said, and nothing else.
+    dmz.put::<Service>(
+        json!({"metadata": {"name": "mail"}, "spec": {"selector": {"app": "mail"}, "ports": [{"port": 25}]}}),
+    )
+    .await
+    .unwrap();
+    let host = |service: &str| {
+        let host = format!(
+            "apiVersion: postern.io/v1alpha1\nkind: RelayHost\nmetadata: {{name: mailbox-server}}\nspec: {{endpoints: [{{service: {{name: {service}, port: 25}}}}]}}\n"
+        );
+        std::fs::write(tool.folder.path().join("host.yaml"), host).unwrap();
+        tool.explain(&["--to", "dora@example.com", "--what-if", "host.yaml"]).unwrap().1.to_string()
+    };
+    assert!(host("nobody").contains("there is no Service"));
+    let answer = host("mail");
+    assert!(!answer.contains("there is no Service") && !answer.contains("was not read"), "{answer}");
 
     // A pause freezes the settings: what is newer is named.
     let before = operator::reconciles(&dmz.namespace);
@@ -126,7 +151,7 @@ async fn a_status_tells_what_is_wrong_first_and_what_to_do() {
     let (code, out, err) = tool.admin(&["status"]).unwrap();
     assert_eq!(code, 3, "{err}");
     for said in [
-        "! relays: there is no relay pod: no mail is taken\n    helm install",
+        "! relays: 0 of 1 pods are there: no mail is taken\n    kubectl",
         "! RelayDomain/broken: ResolvedRefs=False, HostNotFound",
         &format!("    kubectl -n {} describe relaydomain broken", dmz.namespace),
         "Isolation  closed but for",
@@ -135,14 +160,37 @@ async fn a_status_tells_what_is_wrong_first_and_what_to_do() {
         assert!(out.contains(said), "{said:?} is missing in:\n{out}");
     }
 
+    // Scaled to none.
+    dmz.scale(0).await.unwrap();
+    let zero = "the StatefulSet postern-relay has 0 replicas";
+    let scale = format!("kubectl -n {} scale statefulset/postern-relay --replicas=N", dmz.namespace);
+    let (_, out, _) = tool.admin(&["status"]).unwrap();
+    assert!(out.contains(&format!("! relays: {zero}: no mail is taken\n    raise `replicas`: {scale}\n")), "{out}");
+    for command in [&["trace", "a@b.example"][..], &["queue", "list"]] {
+        let (code, _, err) = tool.admin(command).unwrap();
+        assert!(code == 1 && err.contains(zero) && err.contains(&scale), "{err}");
+    }
+    let everywhere = tool.run("admin", Some("system:masters"), &["status", "-A"]).unwrap();
+    let everywhere = String::from_utf8_lossy(&everywhere.stdout).into_owned();
+    assert!(everywhere.contains(&format!("{}: ", dmz.namespace)), "{everywhere}");
+    dmz.scale(1).await.unwrap();
+
     // Pods that nobody runs: each is named, with what the API server says.
     dmz.relay_pod("postern-relay-0", nowhere()).await.unwrap();
     let (code, out, _) = tool.admin(&["status"]).unwrap();
     assert!(code == 3 && out.contains("! postern-relay-0: it cannot be asked: "), "{out}");
     let (code, _, err) = tool.admin(&["queue", "list"]).unwrap();
     assert!(code == 1 && err.contains("postern-relay-0"), "{err}");
-    let (code, _, err) = tool.admin(&["queue", "list", "--pod", "other"]).unwrap();
-    assert!(code == 1 && err.contains("no relay pod other in namespace") && err.contains("postern-relay-0"), "{err}");
+    for command in [&["queue", "list"][..], &["status"], &["trace", "a@b.example"]] {
+        let (code, _, err) = tool.admin(&[command, &["--pod", "other"]].concat()).unwrap();
+        assert!(
+            code == 1 && err.contains("no relay pod other in namespace") && err.contains("postern-relay-0"),
+            "{command:?}: {err}"
+        );
+    }
+    dmz.relay_pod("postern-relay-1", nowhere()).await.unwrap();
+    let (_, out, _) = tool.admin(&["status", "--pod", "postern-relay-1"]).unwrap();
+    assert!(out.contains("! postern-relay-1") && !out.contains("! postern-relay-0"), "{out}");
     let (code, _, err) = tool.admin(&["trace", "bob@example.com"]).unwrap();
     assert!(code == 1 && err.contains("postern-relay-0: its log cannot be read"), "{err}");
 }
@@ -201,8 +249,43 @@ async fn who_may_do_nothing_is_told_so() {
         let output = tool.run("stranger", None, &[arguments, &["-n", &dmz.namespace]].concat()).unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(!said.contains("ApiError"), "{said}");
         assert!(said.contains("User \"stranger\" cannot") && said.contains(&dmz.namespace), "{arguments:?}: {said}");
     }
+}
+
+#[tokio::test]
+async fn what_somebody_may_not_read_is_named_with_the_right_that_is_missing() {
+    let dmz = Dmz::new("few-rights").await.unwrap();
+    dmz.quickstart(nowhere()).await.unwrap();
+    published_any(&dmz).await;
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": ["get", "list"]},
+        {"apiGroups": ["postern.io"], "resources": ["relaydomains", "relayhosts"], "verbs": ["get", "list"]},
+        {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["get", "list"]},
+    ]);
+    dmz.put::<Role>(json!({"metadata": {"name": "few"}, "rules": rules})).await.unwrap();
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "few"});
+    let user = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "novice"});
+    dmz.put::<RoleBinding>(json!({"metadata": {"name": "few"}, "roleRef": role, "subjects": [user]})).await.unwrap();
+    let tool = Tool::new(&dmz.namespace).unwrap();
+    let out = eventually("the role is in force", async || {
+        let output = tool.run("novice", None, &["status", "-n", &dmz.namespace])?;
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.code() == Some(3), "{out}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(out)
+    })
+    .await;
+    assert!(
+        out.contains("! not known: FilterPolicy: filterpolicies.postern.io is forbidden: User \"novice\""),
+        "{out}"
+    );
+    assert!(out.contains("    ask for the right: list on filterpolicies.postern.io\n"), "{out}");
+    assert!(out.contains("RelayHost, ? FilterPolicy: "), "{out}");
+    assert!(!out.contains("ApiError") && !out.contains("Status {"), "{out}");
+
+    let (code, _, err) = Tool::new("nowhere-at-all").unwrap().admin(&["status"]).unwrap();
+    assert!(code == 1 && err.contains("there is no namespace nowhere-at-all"), "{err}");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         // Whoever reads only the first lines has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", cluster::sentence(&error));
             ExitCode::FAILURE
         }
     }

@@ -38,7 +38,7 @@ pub(crate) struct Which {
     pub(crate) cluster: cluster::Target,
     /// Only this relay pod; again for each further one
     #[arg(long, global = true, value_name = "NAME", help_heading = "In a cluster")]
-    pod: Vec<String>,
+    pub(crate) pod: Vec<String>,
 }
 
 /// One relay.
@@ -125,6 +125,20 @@ fn missing(name: &str, namespace: &str, pods: &[RelayPod], kept: &Kept) -> Error
     }
 }
 
+/// Who may not read it learns of the relays all the same.
+fn read_kept(cluster: &Cluster, pods: &[RelayPod]) -> Kept {
+    cluster.kept(cluster.workload().ok().flatten().as_ref(), pods).unwrap_or_default()
+}
+
+/// # Errors
+/// When one of these names is none of these pods.
+pub(crate) fn known(cluster: &Cluster, pods: &[RelayPod], only: &[String]) -> Result<()> {
+    match only.iter().find(|name| pods.iter().all(|pod| pod.name != **name)) {
+        Some(unknown) => Err(missing(unknown, &cluster.namespace, pods, &read_kept(cluster, pods))),
+        None => Ok(()),
+    }
+}
+
 impl Relays {
     fn here(all: Vec<Relay>) -> Self {
         Self { are_named: all.len() > 1, all, kept: Kept::default(), _cluster: None }
@@ -132,15 +146,10 @@ impl Relays {
 
     fn of(cluster: Cluster, only: &[String], with_kept: bool) -> Result<Self> {
         let pods = cluster.relays()?;
-        let namespace = &cluster.namespace;
-        // Who may not read it learns of the relays all the same.
-        let read = || cluster.kept(cluster.workload().ok().flatten().as_ref(), &pods).unwrap_or_default();
-        if let Some(unknown) = only.iter().find(|name| pods.iter().all(|pod| pod.name != **name)) {
-            return Err(missing(unknown, namespace, &pods, &read()));
-        }
-        let kept = if with_kept && only.is_empty() { read() } else { Kept::default() };
+        known(&cluster, &pods, only)?;
+        let kept = if with_kept && only.is_empty() { read_kept(&cluster, &pods) } else { Kept::default() };
         if pods.is_empty() && kept.volumes.is_empty() {
-            bail!("no relay pod in namespace {namespace}: none has the label postern.io/relay=true");
+            return Err(cluster.nobody());
         }
         let meant = pods.iter().filter(|pod| only.is_empty() || only.contains(&pod.name));
         let relays = Self::linked(&cluster, meant)?;
@@ -243,7 +252,7 @@ impl<T> Asked<T> {
         {
             return Err(if named { error.context(name) } else { error });
         }
-        failed.iter().for_each(|(name, error)| complain(name, format!("{error:#}")));
+        failed.iter().for_each(|(name, error)| complain(name, cluster::sentence(error)));
         if answers.is_empty() && count > 0 {
             return Err(anyhow!("no relay answered"));
         }

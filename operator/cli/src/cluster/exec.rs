@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::RelayPod;
+use super::{RelayPod, api_sentence};
 
 /// What is run in the pod.
 const COMMAND: [&str; 2] = ["/postern", "control"];
@@ -113,14 +113,16 @@ async fn carry(api: &Api<Pod>, pod: &RelayPod, end: &StdStream) -> Result<(), St
         Some(status) => timeout(TIME, status).await.ok().flatten(),
         None => None,
     };
-    let message = status.filter(|status| status.status.as_deref() == Some("Failure")).and_then(|status| status.message);
+    let message = status
+        .filter(|status| status.status.as_deref() == Some("Failure"))
+        .map(|status| status.message.filter(|message| !message.is_empty()).unwrap_or("exec failed there".to_owned()));
     message.map_or(Ok(()), Err)
 }
 
 /// What an API server that says no means.
 fn refused(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => status.message.clone(),
+        kube::Error::Api(_) => api_sentence(error),
         kube::Error::UpgradeConnection(upgrade) => format!("exec is refused: {upgrade}"),
         other => other.to_string(),
     }

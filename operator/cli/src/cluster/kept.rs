@@ -14,7 +14,7 @@ use postern_operator::inputs::Anchor;
 use postern_operator::kept::{self, Back, Left};
 use postern_operator::problem::DEFAULT_POLICY;
 
-use super::{Cluster, RELAYS, RelayPod};
+use super::{Cluster, RELAYS, RelayPod, sentence};
 
 /// What relays have left.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ impl Cluster {
                 (Ok(told), Ok(left)) => counted(&told, left),
                 (Ok(told), Err(_)) => told,
                 (Err(_), Ok(left)) => counted(&[], left),
-                (Err(told), Err(left)) => return Err(left.context(format!("{told:#}"))),
+                (Err(told), Err(left)) => return Err(left.context(sentence(&told))),
             },
             (told, None) => told?,
         };

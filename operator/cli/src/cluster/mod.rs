@@ -3,13 +3,14 @@
 mod exec;
 mod kept;
 mod settings;
+mod workload;
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config, ResourceExt as _};
@@ -17,6 +18,7 @@ use tokio::runtime::Runtime;
 
 pub(crate) use exec::{Link, Trouble};
 pub(crate) use kept::Kept;
+pub(crate) use workload::Workload;
 
 /// What the relay pods of a DMZ have in common.
 pub(crate) const RELAYS: &str = "postern.io/relay=true";
@@ -77,6 +79,36 @@ impl Target {
     }
 }
 
+/// An error as a person reads it: what was done, then the API server's own sentence and nothing of its form.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let mut parts = Vec::new();
+    for cause in error.chain() {
+        match cause.downcast_ref::<kube::Error>() {
+            Some(error) => {
+                parts.push(api_sentence(error));
+                break;
+            }
+            None => parts.push(cause.to_string()),
+        }
+    }
+    parts.join(": ")
+}
+
+/// The same of the error alone.
+pub(crate) fn api_sentence(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.trim().is_empty() => status.message.trim().to_owned(),
+        kube::Error::Api(status) => format!("the API server answers {} {}", status.code, status.reason),
+        other => other.to_string(),
+    }
+}
+
+/// Whether the API server denies the right.
+pub(crate) fn is_forbidden(error: &anyhow::Error) -> bool {
+    let api = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(api))
+}
+
 /// Its sentences hold their causes, and quote a path twice.
 fn unread(error: KubeconfigError) -> anyhow::Error {
     match error {
@@ -121,7 +153,35 @@ impl Cluster {
         let pods = pods.with_context(|| format!("the pods of namespace {namespace}"))?;
         let mut pods: Vec<RelayPod> = pods.iter().map(RelayPod::of).collect();
         pods.sort_by(|one, other| natural(&one.name).cmp(&natural(&other.name)));
+        if pods.is_empty() {
+            self.exists()?;
+        }
         Ok(pods)
+    }
+
+    /// Whoever may not look is believed.
+    ///
+    /// # Errors
+    /// When there is no such namespace.
+    pub(crate) fn exists(&self) -> Result<()> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        match self.runtime.block_on(api.get_opt(&self.namespace)) {
+            Ok(None) => bail!("there is no namespace {}", self.namespace),
+            Ok(Some(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Why there is no relay pod, and what to do.
+    pub(crate) fn nobody(&self) -> anyhow::Error {
+        let namespace = &self.namespace;
+        match self.workload().ok().flatten().as_ref().map(Workload::of) {
+            Some(workload) if workload.replicas == 0 => anyhow!(
+                "no relay pod in namespace {namespace}: the StatefulSet {} has 0 replicas; to have some: {}",
+                workload.name,
+                workload.scale(namespace, "N")
+            ),
+            _ => anyhow!("no relay pod in namespace {namespace}: none has the label {RELAYS}"),
+        }
     }
 
     /// A way to the control socket of a relay.

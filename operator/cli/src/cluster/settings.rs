@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{self as core, ConfigMap, Pod, Secret};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::core::object::HasSpec;
 use kube::{Api, Resource};
 use postern_crds::{FilterPolicy, RelayDomain, RelayHost};
 use postern_operator::inputs::{
-    Anchor, Conditions, Inputs, Meta, Object, Place, Published, Secret as Given, SecretBytes,
+    Anchor, Conditions, Inputs, Meta, Object, Place, Published, SERVICE_NAME_LABEL, Secret as Given, SecretBytes,
+    Service, ServiceName,
 };
 use postern_operator::render::{SETTINGS, config_map_of};
 use postern_wire::{PLAIN_BYTES_MAX, SettingsFile, Snapshot};
 use serde::de::DeserializeOwned;
 
-use super::{Cluster, RELAYS};
+use super::{Cluster, RELAYS, api_sentence};
 
 /// By this variable the chart tells its relays what `--never-source` does.
 const NEVER_SOURCE: &str = "POSTERN_NEVER_SOURCE";
@@ -28,6 +30,7 @@ impl Cluster {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let what = || format!("the ConfigMap {SETTINGS} of namespace {}", self.namespace);
         if self.runtime.block_on(api.get_opt(SETTINGS)).with_context(what)?.is_none() {
+            self.exists()?;
             bail!("{} does not exist: the operator has published no settings, and the relays take no mail", what());
         }
         // Large ones lie in several ConfigMaps.
@@ -95,10 +98,34 @@ impl Cluster {
         for name in missing(inputs.secrets_named(), &|name| inputs.secrets.contains_key(name)) {
             match self.runtime.block_on(secrets.get_opt(&name)) {
                 Ok(secret) => inputs.secrets.extend(secret.map(|secret| (name, given(&secret)))),
-                Err(error) => notes.push(format!("the Secret {name} is as if it were missing: {error}")),
+                Err(error) => {
+                    notes.push(format!("the Secret {name} is as if it were missing: {}", api_sentence(&error)))
+                }
             }
         }
         Ok(notes)
+    }
+
+    /// Reads the Services that these objects name, and what is behind them. A sentence tells of each that may not be read.
+    pub(crate) fn read_services(&self, inputs: &mut Inputs) -> Vec<String> {
+        let mut notes = Vec::new();
+        for name in inputs.services_named() {
+            let read = self.runtime.block_on(self.service(&name)).map_err(|error| api_sentence(&error));
+            if let Err(why) = &read {
+                notes.push(format!("the Service {name} was not read: {why}"));
+            }
+            inputs.services.extend(read.transpose().map(|service| (name, service)));
+        }
+        notes
+    }
+
+    async fn service(&self, name: &ServiceName) -> kube::Result<Option<Service>> {
+        let services: Api<core::Service> = Api::namespaced(self.client.clone(), &name.namespace);
+        let Some(service) = services.get_opt(&name.name).await? else { return Ok(None) };
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &name.namespace);
+        let of_it = ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", name.name));
+        let slices = slices.list(&of_it).await?;
+        Ok(Some(Service::new(&service, slices.iter())))
     }
 
     /// What the relays are told by `--never-source`; empty when they are told nothing, or it cannot be read.

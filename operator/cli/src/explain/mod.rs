@@ -91,7 +91,7 @@ struct About {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let Args { question, source, names, output } = args;
-    let Some(Found { now, what_if, never_source }) = source::find(source)? else { return Ok(ExitCode::FAILURE) };
+    let Some(Found { now, what_if, never_source, told }) = source::find(source)? else { return Ok(ExitCode::FAILURE) };
     let question = &question.never_source_too(&never_source);
     let (mut assumed, before) = match &what_if {
         None => (Vec::new(), None),
@@ -105,7 +105,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     assumed.extend(more);
     assumed.sort();
     assumed.dedup();
-    let source::Settings { snapshot, from, notes } = asked;
+    let source::Settings { snapshot, from, mut notes } = asked;
+    for object in answer.objects() {
+        let told = told.get(object).into_iter().flatten();
+        notes.extend(told.map(|says| format!("{object}: {says}")));
+    }
     let settings = About { digest: Digest::of(&snapshot).short().to_owned(), from, notes };
     let explanation = Explanation { settings, assumed, answer, before };
     let mut out = io::stdout().lock();

@@ -12,6 +12,7 @@ use super::story::Settings;
 /// One step for one recipient.
 pub(super) fn tell(settings: &Settings, origin: &Origin, mailbox: &Mailbox) -> Step {
     let mut by = field(settings, origin, mailbox).into_iter().collect::<Vec<_>>();
+    let mut hosts = Vec::new();
     let (verdict, rule, says) = match settings.config.route(origin, mailbox) {
         Route::Held(reason) => (Verdict::Held, "held", format!("<{mailbox}> waits in the queue: {reason}.")),
         Route::To(Destination::Mx(domain)) => {
@@ -19,11 +20,12 @@ pub(super) fn tell(settings: &Settings, origin: &Origin, mailbox: &Mailbox) -> S
             (Verdict::Accepted, "accepted", text)
         }
         Route::To(Destination::Hosts(tiers)) => {
+            hosts.extend(tiers.iter().flat_map(|tier| &tier.hosts).map(|name| format!("RelayHost/{name}")));
             let text = format!("<{mailbox}> goes to {}.", hops(settings, &tiers, &mut by));
             (Verdict::Accepted, "accepted", text)
         }
     };
-    Step { stage: Stage::Route, verdict, rule, reply: None, says, by }
+    Step { stage: Stage::Route, verdict, rule, reply: None, says, by, hosts }
 }
 
 /// The field that names the way.

@@ -1,6 +1,7 @@
 //! Which settings are asked: those that files mean, or those that the relays of a cluster obey; and what either would mean
 //! with what-if files laid over.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -16,6 +17,7 @@ use postern_wire::{SCHEMA, Snapshot};
 
 use crate::cluster::{self, Cluster};
 use crate::manifest::{self, Manifests};
+use crate::status;
 
 /// Where settings come from.
 #[derive(Debug, Args)]
@@ -46,6 +48,8 @@ pub(super) struct Found {
     pub(super) what_if: Option<Settings>,
     /// What the relays are told by `--never-source`.
     pub(super) never_source: Vec<IpNet>,
+    /// What the operator says against objects, as they are now in a cluster: by `KIND/NAME`.
+    pub(super) told: BTreeMap<String, Vec<String>>,
 }
 
 /// `None` when files are wrong: standard error says how.
@@ -70,7 +74,7 @@ fn in_files(place: &Place, inputs: &Inputs, over: Option<Inputs>) -> Found {
         let from = format!("{from} with {} laid over", names(&place.what_if));
         settings(&lay_over(inputs.clone(), over), from)
     });
-    Found { now: settings(inputs, from), what_if, never_source: Vec::new() }
+    Found { now: settings(inputs, from), what_if, never_source: Vec::new(), told: BTreeMap::new() }
 }
 
 /// The settings that the relays obey; what they would be is made of the objects as they are now.
@@ -81,9 +85,10 @@ fn in_cluster(place: &Place, over: Option<Inputs>) -> Result<Found> {
     let never_source = cluster.never_source().split(',').filter_map(|text| range(text.trim()).ok()).collect();
     let (mut notes, objects) = match cluster.objects(&snapshot) {
         Ok(objects) => (newer(&objects, &snapshot), Ok(objects)),
-        Err(error) => {
-            (vec![format!("whether objects are newer than these settings is not known: {error:#}")], Err(error))
-        }
+        Err(error) => (
+            vec![format!("whether objects are newer than these settings is not known: {}", cluster::sentence(&error))],
+            Err(error),
+        ),
     };
     notes.sort();
     let what_if = match over {
@@ -91,14 +96,22 @@ fn in_cluster(place: &Place, over: Option<Inputs>) -> Result<Found> {
         Some(over) => {
             let mut inputs = lay_over(objects?, over);
             let unread = cluster.read_named(&mut inputs)?;
+            let unread_services = cluster.read_services(&mut inputs);
             let from = format!("the objects of namespace {namespace} with {} laid over", names(&place.what_if));
             let mut settings = settings(&inputs, from);
-            settings.notes.extend(unread);
+            settings.notes.extend(unread.into_iter().chain(unread_services));
             Some(settings)
         }
     };
     let from = format!("namespace {namespace}: those that its relays obey");
-    Ok(Found { now: Settings { snapshot, from, notes }, what_if, never_source })
+    Ok(Found { now: Settings { snapshot, from, notes }, what_if, never_source, told: conditions(&cluster) })
+}
+
+/// Conditions that are not as they should be. Of what may not be read nothing is said here: it is a note already.
+fn conditions(cluster: &Cluster) -> BTreeMap<String, Vec<String>> {
+    let kinds = status::kinds().into_iter();
+    let objects = kinds.flat_map(|kind| status::objects(cluster, &kind).unwrap_or_default());
+    objects.map(|object| (object.title(), object.sentences())).filter(|(_, told)| !told.is_empty()).collect()
 }
 
 /// Objects that are not as the settings have them.
@@ -144,7 +157,9 @@ fn valid(files: &[PathBuf]) -> Option<Manifests> {
 fn settings(inputs: &Inputs, from: String) -> Settings {
     let (model, problems) = resolve(inputs);
     let rendered = render(&model, SCHEMA);
-    let problems = problems.iter().chain(&rendered.problems).filter(|problem| problem.effect != Effect::Warning);
+    // What the operator may read, and the person here not, is no problem of an object.
+    let is_theirs = |effect: Effect| !matches!(effect, Effect::Warning | Effect::Unreadable);
+    let problems = problems.iter().chain(&rendered.problems).filter(|problem| is_theirs(problem.effect));
     let notes = problems.map(|problem| format!("{}: {}", problem.object, problem.message)).collect();
     Settings { snapshot: rendered.settings.snapshot, from, notes }
 }

@@ -1,5 +1,7 @@
 //! An explanation as data: what `-o json` prints and what the text is made of.
 
+use std::collections::BTreeSet;
+
 use postern_relay::address::Mailbox;
 use postern_relay::smtp::Reply;
 use serde::Serialize;
@@ -46,6 +48,9 @@ pub(super) struct Step {
     /// The objects and fields that made it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) by: Vec<String>,
+    /// The RelayHosts that the mail goes to, `RelayHost/exchange`.
+    #[serde(skip)]
+    pub(super) hosts: Vec<String>,
 }
 
 /// What becomes of one recipient.
@@ -92,5 +97,11 @@ impl Answer {
     pub(super) fn new(steps: Vec<Step>, recipients: Vec<Recipient>) -> Self {
         let verdict = recipients.iter().map(|recipient| recipient.verdict).max().unwrap_or(Verdict::Accepted);
         Self { verdict, recipients, steps }
+    }
+
+    /// Every object on the message's way, `KIND/NAME`: those that decide, and those that it goes to.
+    pub(super) fn objects(&self) -> BTreeSet<&str> {
+        let fields = self.steps.iter().flat_map(|step| step.by.iter().chain(&step.hosts));
+        fields.filter_map(|field| field.split(' ').next()).filter(|object| object.contains('/')).collect()
     }
 }

@@ -75,11 +75,19 @@ impl Story<'_> {
     fn push(&mut self, stage: Stage, decision: &Decision, yes: Option<Reply>, says: String, by: Vec<String>) {
         let reply = decision.refusal.clone().or(yes).map(|reply| reply.to_string());
         let verdict = Verdict::of(decision.refusal.as_ref());
-        self.steps.push(Step { stage, verdict, rule: decision.rule, reply, says, by });
+        self.steps.push(Step { stage, verdict, rule: decision.rule, reply, says, by, hosts: Vec::new() });
     }
 
     fn note(&mut self, stage: Stage, says: String, by: Vec<String>) {
-        self.steps.push(Step { stage, verdict: Verdict::Accepted, rule: "accepted", reply: None, says, by });
+        self.steps.push(Step {
+            stage,
+            verdict: Verdict::Accepted,
+            rule: "accepted",
+            reply: None,
+            says,
+            by,
+            hosts: Vec::new(),
+        });
     }
 
     fn connect(&mut self, client: &Client, decision: &Decision) {

@@ -10,7 +10,7 @@ use postern_relay::control::{Answer, Client, Command, List, Message, Sort};
 use serde::Serialize;
 
 use super::{Left, code_beside, text};
-use crate::cluster::Kept;
+use crate::cluster::{Kept, sentence};
 use crate::format::{Format, structured};
 use crate::relays::{Relays, complain, unexpected};
 
@@ -82,7 +82,7 @@ fn failures(names: Vec<String>, ended: Vec<Result<()>>, named: bool) -> Result<u
     {
         return Err(if named { error.context(name) } else { error });
     }
-    failed.iter().for_each(|(name, error)| complain(name, format!("{error:#}")));
+    failed.iter().for_each(|(name, error)| complain(name, sentence(error)));
     match failed.len() == count {
         true => anyhow::bail!("no relay answered"),
         false => Ok(failed.len()),

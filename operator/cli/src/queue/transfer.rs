@@ -59,7 +59,7 @@ pub(super) fn export(
             Ok(()) => {}
             Err(error) if only => return Err(error),
             Err(error) => {
-                complain(&relay.name, format!("{error:#}"));
+                complain(&relay.name, crate::cluster::sentence(&error));
                 failed += 1;
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DynamicObject, ListParams};
@@ -13,10 +14,10 @@ use postern_operator::render::{DEFAULT_DENY, DIGEST_ANNOTATION, EGRESS, INGRESS,
 use postern_relay::control::{Answer, Command, Standing};
 use serde_json::Value;
 
-use super::problems::{Facts, problems};
+use super::problems::{Facts, Unread, problems};
 use super::{Isolation, ObjectReport, PodReport, RelayReport, Report};
-use crate::cluster::{Cluster, RELAYS};
-use crate::relays::{Relays, Which, one, unexpected};
+use crate::cluster::{Cluster, RELAYS, Workload, api_sentence, is_forbidden, sentence};
+use crate::relays::{Relays, Which, complain, known, one, unexpected};
 
 /// Every relay on this machine that is meant.
 pub(super) fn here(which: &Which) -> Result<Report> {
@@ -30,52 +31,59 @@ pub(super) fn here(which: &Which) -> Result<Report> {
 pub(super) fn cluster(which: &Which, all: bool) -> Result<Vec<Report>> {
     let mut cluster = which.cluster.connect()?;
     if !all {
-        return Ok(vec![dmz(&cluster)?]);
+        return Ok(vec![dmz(&cluster, &which.pod)?]);
     }
     let pods: Api<Pod> = Api::all(cluster.client.clone());
     let pods = cluster.runtime.block_on(pods.list(&ListParams::default().labels(RELAYS)));
-    let namespaces: BTreeSet<String> =
+    let mut namespaces: BTreeSet<String> =
         pods.context("the pods of all namespaces")?.iter().filter_map(Pod::namespace).collect();
+    // Those that have no pod now.
+    let workloads: Api<StatefulSet> = Api::all(cluster.client.clone());
+    match cluster.runtime.block_on(workloads.list(&ListParams::default().labels(RELAYS))) {
+        Ok(workloads) => namespaces.extend(workloads.iter().filter_map(StatefulSet::namespace)),
+        Err(error) => complain("a DMZ without pods is not known", api_sentence(&error)),
+    }
     if namespaces.is_empty() {
-        bail!("no namespace has relay pods: none has the label {RELAYS}");
+        bail!("no namespace has relays: no pod and no StatefulSet has the label {RELAYS}");
     }
     let mut reports = Vec::new();
     for namespace in namespaces {
         cluster.namespace = namespace;
-        reports.push(dmz(&cluster)?);
+        reports.push(dmz(&cluster, &[])?);
     }
     Ok(reports)
 }
 
-fn dmz(cluster: &Cluster) -> Result<Report> {
+fn dmz(cluster: &Cluster, only: &[String]) -> Result<Report> {
     let pods = cluster.relays()?;
-    let mut relays = Relays::linked(cluster, pods.iter())?;
+    known(cluster, &pods, only)?;
+    let meant = pods.iter().filter(|pod| only.is_empty() || only.contains(&pod.name));
+    let mut relays = Relays::linked(cluster, meant)?;
     let standings = stand(&mut relays);
     let pod = |name: &str| pods.iter().find(|pod| pod.name == name).map(PodReport::from);
     let relays = standings.into_iter().map(|(name, standing)| report(name.clone(), pod(&name), standing)).collect();
     let mut facts = Facts { relays, namespace: Some(cluster.namespace.clone()), ..Facts::default() };
+    facts.is_narrowed = !only.is_empty();
     let mut unread = Vec::new();
-    let settings = note(&mut unread, "ConfigMap", read_settings(cluster));
+    let settings = note(&mut unread, "ConfigMap", "get on configmaps", read_settings(cluster));
     facts.settings = settings.flatten();
-    let workload = note(&mut unread, "StatefulSet", cluster.workload()).flatten();
+    let workload = note(&mut unread, "StatefulSet", "list on statefulsets.apps", cluster.workload()).flatten();
     let annotated = |key: &str, value: &str| {
         workload.as_ref().is_some_and(|workload| workload.annotations().get(key).is_some_and(|found| found == value))
     };
     facts.paused = annotated("postern.io/paused", "true");
     let off = annotated("postern.io/network-policies", "off");
-    facts.isolation = note(&mut unread, "NetworkPolicy", isolation(cluster, off));
-    if let Some(workload) = &workload {
-        let wanted = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        facts.wanted = usize::try_from(wanted).ok();
-    }
-    facts.kept = note(&mut unread, "kept volumes", cluster.kept(workload.as_ref(), &pods)).unwrap_or_default();
-    for resource in [
-        ApiResource::erase::<RelayDomain>(&()),
-        ApiResource::erase::<RelayHost>(&()),
-        ApiResource::erase::<FilterPolicy>(&()),
-    ] {
-        let kind = resource.kind.clone();
-        facts.objects.extend(note(&mut unread, &kind, objects(cluster, &resource)).unwrap_or_default());
+    facts.isolation =
+        note(&mut unread, "NetworkPolicy", "list on networkpolicies.networking.k8s.io", isolation(cluster, off));
+    facts.workload = workload.as_ref().map(Workload::of);
+    let right = "get on filterpolicies.postern.io, or list on persistentvolumeclaims";
+    facts.kept = note(&mut unread, "kept volumes", right, cluster.kept(workload.as_ref(), &pods)).unwrap_or_default();
+    for resource in kinds() {
+        let right = format!("list on {}.{}", resource.plural, resource.group);
+        match note(&mut unread, &resource.kind, &right, objects(cluster, &resource)) {
+            Some(objects) => facts.objects.extend(objects),
+            None => facts.unknown.push(resource.kind),
+        }
     }
     facts.unread = unread;
     Ok(whole(Some(cluster.namespace.clone()), facts))
@@ -83,13 +91,27 @@ fn dmz(cluster: &Cluster) -> Result<Report> {
 
 fn whole(namespace: Option<String>, facts: Facts) -> Report {
     let problems = problems(&facts);
-    let Facts { relays, settings, kept, isolation, objects, .. } = facts;
-    Report { namespace, problems, settings, kept_volumes: kept.volumes, relays, isolation, objects }
+    let Facts { relays, settings, kept, isolation, objects, unknown, .. } = facts;
+    Report { namespace, problems, settings, kept_volumes: kept.volumes, relays, isolation, objects, unknown }
 }
 
 /// What cannot be read is told once, and everything else goes on.
-fn note<T>(unread: &mut Vec<String>, kind: &str, read: Result<T>) -> Option<T> {
-    read.map_err(|error| unread.push(format!("{kind}: {error:#}"))).ok()
+fn note<T>(unread: &mut Vec<Unread>, kind: &str, right: &str, read: Result<T>) -> Option<T> {
+    let told = |error: anyhow::Error| Unread {
+        kind: kind.to_owned(),
+        why: sentence(&error),
+        right: is_forbidden(&error).then(|| right.to_owned()),
+    };
+    read.map_err(|error| unread.push(told(error))).ok()
+}
+
+/// Those of Postern.
+pub(crate) fn kinds() -> [ApiResource; 3] {
+    [
+        ApiResource::erase::<RelayDomain>(&()),
+        ApiResource::erase::<RelayHost>(&()),
+        ApiResource::erase::<FilterPolicy>(&()),
+    ]
 }
 
 fn stand(relays: &mut Relays) -> Vec<(String, Result<Standing>)> {
@@ -102,7 +124,7 @@ fn stand(relays: &mut Relays) -> Vec<(String, Result<Standing>)> {
 fn report(name: String, pod: Option<PodReport>, standing: Result<Standing>) -> RelayReport {
     let (standing, unreachable) = match standing {
         Ok(standing) => (Some(standing), None),
-        Err(error) => (None, Some(format!("{error:#}"))),
+        Err(error) => (None, Some(sentence(&error))),
     };
     RelayReport { name, pod, standing, unreachable }
 }
@@ -126,7 +148,7 @@ fn isolation(cluster: &Cluster, off: bool) -> Result<Isolation> {
 }
 
 /// Also those that our types cannot decode.
-fn objects(cluster: &Cluster, resource: &ApiResource) -> Result<Vec<ObjectReport>> {
+pub(crate) fn objects(cluster: &Cluster, resource: &ApiResource) -> Result<Vec<ObjectReport>> {
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &cluster.namespace, resource);
     let all = cluster.runtime.block_on(api.list(&ListParams::default()))?;
     Ok(all.iter().map(|object| object_report(&resource.kind, object)).collect())
@@ -150,7 +172,8 @@ fn object_report(kind: &str, object: &DynamicObject) -> ObjectReport {
     let ready = found("Ready").map(|ready| text(ready, "status")).unwrap_or_default();
     let generation = object.metadata.generation;
     let seen = found("Ready").and_then(|ready| ready["observedGeneration"].as_i64());
-    if ready.is_empty() || seen < generation {
+    let is_unseen = ready.is_empty() || seen < generation;
+    if is_unseen {
         let seen = seen.map(|seen| format!(", only of generation {seen}")).unwrap_or_default();
         troubles.insert(
             0,
@@ -159,5 +182,5 @@ fn object_report(kind: &str, object: &DynamicObject) -> ObjectReport {
     } else if ready != "True" && troubles.is_empty() {
         troubles.extend(told(&"Ready"));
     }
-    ObjectReport { kind: kind.to_owned(), name: object.name_any(), ready, troubles }
+    ObjectReport { kind: kind.to_owned(), name: object.name_any(), ready, troubles, is_unseen }
 }

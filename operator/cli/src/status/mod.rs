@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::cluster::RelayPod;
 use crate::format::{Format, structured};
 use crate::relays;
+pub(crate) use gather::{kinds, objects};
 use problems::Problem;
 
 /// Something is wrong.
@@ -64,6 +65,9 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     isolation: Option<Isolation>,
     objects: Vec<ObjectReport>,
+    /// The kinds of objects that could not be read.
+    #[serde(skip)]
+    unknown: Vec<String>,
 }
 
 /// One relay.
@@ -114,7 +118,7 @@ impl Isolation {
 /// A custom resource.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ObjectReport {
+pub(crate) struct ObjectReport {
     kind: String,
     name: String,
     /// `True`, `False` or `Unknown`; empty as long as the operator has said nothing.
@@ -122,6 +126,24 @@ struct ObjectReport {
     /// Conditions that are not as they should be: `Accepted=False, Invalid`, and the sentence.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     troubles: Vec<String>,
+    /// The operator has said nothing yet of what it is now.
+    #[serde(skip)]
+    is_unseen: bool,
+}
+
+impl ObjectReport {
+    /// `RelayHost/exchange`
+    pub(crate) fn title(&self) -> String {
+        format!("{}/{}", self.kind, self.name)
+    }
+
+    /// What its conditions say is wrong, without their names, each sentence once.
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let told = self.troubles.iter().filter_map(|told| told.split_once(": "));
+        let mut told: Vec<String> = told.map(|(_, sentence)| sentence.to_owned()).collect();
+        told.dedup();
+        told
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {

@@ -10,7 +10,7 @@ use postern_wire::status::Isolation as Reached;
 use serde::Serialize;
 
 use super::{Isolation, ObjectReport, RelayReport};
-use crate::cluster::Kept;
+use crate::cluster::{Kept, Workload};
 
 /// One thing wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,8 +28,10 @@ pub(super) struct Problem {
 pub(super) struct Facts {
     pub(super) namespace: Option<String>,
     pub(super) relays: Vec<RelayReport>,
-    /// How many relays there should be.
-    pub(super) wanted: Option<usize>,
+    /// Only some of the relays are looked at.
+    pub(super) is_narrowed: bool,
+    /// What the relays are of.
+    pub(super) workload: Option<Workload>,
     /// The digest of the published settings.
     pub(super) settings: Option<String>,
     pub(super) paused: bool,
@@ -38,8 +40,21 @@ pub(super) struct Facts {
     /// What relays have left that were scaled in.
     pub(super) kept: Kept,
     /// What could not be read, and why.
-    pub(super) unread: Vec<String>,
+    pub(super) unread: Vec<Unread>,
+    /// The kinds of objects among that.
+    pub(super) unknown: Vec<String>,
 }
+
+/// What could not be read.
+#[derive(Clone, Debug)]
+pub(super) struct Unread {
+    pub(super) kind: String,
+    pub(super) why: String,
+    /// The right that is missing; `None`: something else is wrong.
+    pub(super) right: Option<String>,
+}
+
+const OPERATOR: &str = "kubectl get pods -A -l app.kubernetes.io/name=postern-operator";
 
 /// The gravest first: what stops all mail, then single relays, then single objects, then what is only not known.
 pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
@@ -49,15 +64,36 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
     }
     facts.relays.iter().for_each(|relay| self::relay(facts, relay, &mut all));
     faults(facts, &mut all);
-    for object in &facts.objects {
-        let ObjectReport { kind, name, ready: _, troubles } = object;
-        let namespace = facts.namespace.as_deref().unwrap_or_default();
-        let todo = format!("kubectl -n {namespace} describe {} {name}", kind.to_lowercase());
-        all.extend(troubles.iter().map(|says| problem(format!("{kind}/{name}"), says.clone(), todo.clone())));
-    }
-    let may = "ask for the right to read it: kubectl postern needs get and list here".to_owned();
-    all.extend(facts.unread.iter().map(|says| problem("not known".to_owned(), says.clone(), may.clone())));
+    facts.objects.iter().for_each(|object| self::object(facts, object, &mut all));
+    all.extend(facts.unread.iter().map(unread));
     all
+}
+
+/// One problem for each object, with what the relays say of it.
+fn object(facts: &Facts, object: &ObjectReport, all: &mut Vec<Problem>) {
+    let ObjectReport { kind, name, ready: _, troubles, is_unseen } = object;
+    let (what, namespace) = (object.title(), facts.namespace.as_deref().unwrap_or_default());
+    let mut says: Vec<String> = all.extract_if(.., |one| one.what == what).map(|one| one.says).collect();
+    // That something is not done yet tells nothing beside the cause.
+    let is_pending = |told: &&String| told.starts_with("Programmed=False, Pending");
+    let has_cause = !says.is_empty() || troubles.iter().any(|told| !is_pending(&told) && !told.starts_with("MailKept"));
+    says.splice(0..0, troubles.iter().filter(|told| !(has_cause && is_pending(told))).cloned());
+    if !says.is_empty() {
+        let todo = match is_unseen {
+            true => OPERATOR.to_owned(),
+            false => format!("kubectl -n {namespace} describe {} {name}", kind.to_lowercase()),
+        };
+        all.push(problem(what, says.join("; "), todo));
+    }
+}
+
+fn unread(unread: &Unread) -> Problem {
+    let Unread { kind, why, right } = unread;
+    let todo = match right {
+        Some(right) => format!("ask for the right: {right}"),
+        None => "see whether the API server answers, and knows the kind: kubectl api-resources".to_owned(),
+    };
+    problem("not known".to_owned(), format!("{kind}: {why}"), todo)
 }
 
 fn problem(what: String, says: String, todo: String) -> Problem {
@@ -66,16 +102,12 @@ fn problem(what: String, says: String, todo: String) -> Problem {
 
 fn dmz(facts: &Facts, namespace: &str, all: &mut Vec<Problem>) {
     let mut add = |what: &str, says: String, todo: String| all.push(problem(what.to_owned(), says, todo));
-    if facts.relays.is_empty() {
-        let todo = format!("helm install postern-relay charts/relay -n {namespace}");
-        add("relays", "there is no relay pod: no mail is taken".to_owned(), todo);
-    } else if let Some(wanted) = facts.wanted.filter(|wanted| *wanted > facts.relays.len()) {
-        let says = format!("{} of {wanted} pods are there", facts.relays.len());
-        add("relays", says, format!("kubectl -n {namespace} describe statefulset -l postern.io/relay=true"));
+    if let Some((says, todo)) = too_few(facts, namespace) {
+        add("relays", says, todo);
     }
-    if facts.settings.is_none() && !facts.unread.iter().any(|says| says.starts_with("ConfigMap")) {
-        let todo = "see whether the operator runs and may write here: kubectl get pods -A -l app.kubernetes.io/name=postern-operator";
-        add("settings", "none are published: the relays take no mail before".to_owned(), todo.to_owned());
+    if facts.settings.is_none() && !facts.unread.iter().any(|unread| unread.kind == "ConfigMap") {
+        let todo = format!("see whether the operator runs and may write here: {OPERATOR}");
+        add("settings", "none are published: the relays take no mail before".to_owned(), todo);
     }
     if facts.paused {
         let todo = format!(
@@ -93,7 +125,8 @@ fn dmz(facts: &Facts, namespace: &str, all: &mut Vec<Problem>) {
     for volume in facts.kept.full() {
         let back = match facts.kept.back([volume]) {
             Some(Back { workload, replicas, first: None }) => {
-                format!("kubectl -n {namespace} scale statefulset/{workload} --replicas={replicas}")
+                let known = facts.workload.clone().filter(|known| known.name == workload);
+                known.unwrap_or_else(|| Workload::named(&workload)).scale(namespace, replicas)
             }
             Some(back) => back.to_string(),
             None => format!("make the pod {} again", volume.relay),
@@ -103,6 +136,28 @@ fn dmz(facts: &Facts, namespace: &str, all: &mut Vec<Problem>) {
             volume.claim
         );
         add("queue", format!("left behind when it was scaled in: {}", said(volume)), todo);
+    }
+}
+
+/// Fewer relays than there should be: what that means, and what to do.
+fn too_few(facts: &Facts, namespace: &str) -> Option<(String, String)> {
+    let there = facts.relays.len();
+    let describe = format!("kubectl -n {namespace} describe statefulset -l postern.io/relay=true");
+    match &facts.workload {
+        _ if facts.is_narrowed => None,
+        None if there == 0 => {
+            let todo = format!("helm install postern-relay charts/relay -n {namespace}");
+            Some(("there is no relay pod: no mail is taken".to_owned(), todo))
+        }
+        Some(workload) if there == 0 && workload.replicas == 0 => {
+            let says = format!("the StatefulSet {} has 0 replicas: no mail is taken", workload.name);
+            Some((says, format!("raise `replicas`: {}", workload.scale(namespace, "N"))))
+        }
+        Some(workload) if there < workload.replicas => {
+            let grave = if there == 0 { ": no mail is taken" } else { "" };
+            Some((format!("{there} of {} pods are there{grave}", workload.replicas), describe))
+        }
+        _ => None,
     }
 }
 
@@ -253,7 +308,7 @@ pub(super) mod tests {
         let mut facts = Facts {
             namespace: Some("dmz".to_owned()),
             relays: vec![relay("relay-0", |_| {}), relay("relay-1", |_| {})],
-            wanted: Some(2),
+            workload: Some(Workload { replicas: 2, ..Workload::named("relay") }),
             settings: Some(Digest::of(&"new").to_string()),
             isolation: Some(Isolation { default_deny: true, ingress: true, egress: true, ..Isolation::default() }),
             ..Facts::default()
@@ -262,6 +317,62 @@ pub(super) mod tests {
         let told = problems(&facts);
         assert!(told.iter().all(|problem| !problem.todo.is_empty()), "{told:?}");
         told.into_iter().map(|problem| format!("{}: {}", problem.what, problem.says)).collect()
+    }
+
+    fn object(name: &str, troubles: &[&str]) -> ObjectReport {
+        ObjectReport {
+            kind: "RelayDomain".to_owned(),
+            name: name.to_owned(),
+            ready: "False".to_owned(),
+            troubles: troubles.iter().map(|&told| told.to_owned()).collect(),
+            is_unseen: false,
+        }
+    }
+
+    #[test]
+    fn each_object_is_one_problem_that_names_its_cause() {
+        let of = |troubles: &[&str]| told(|facts| facts.objects = vec![object("a", troubles)]);
+        let (cause, pending) = ("ResolvedRefs=False, HostNotFound: no host", "Programmed=False, Pending: not yet");
+        assert_eq!(of(&[cause, pending]), [format!("RelayDomain/a: {cause}")]);
+        assert_eq!(of(&[pending]), [format!("RelayDomain/a: {pending}")]);
+        assert_eq!(of(&[cause, "B=False, C: two"]), [format!("RelayDomain/a: {cause}; B=False, C: two")]);
+    }
+
+    #[test]
+    fn a_dmz_without_replicas_is_told_apart_from_none() {
+        let nobody = |workload: Option<Workload>| {
+            told(|facts| {
+                facts.relays.clear();
+                facts.workload = workload;
+            })
+        };
+        assert_eq!(nobody(None), ["relays: there is no relay pod: no mail is taken"]);
+        let none = Workload::named("relay");
+        assert_eq!(nobody(Some(none)), ["relays: the StatefulSet relay has 0 replicas: no mail is taken"]);
+        assert_eq!(
+            told(|facts| (facts.workload, facts.is_narrowed) =
+                (Some(Workload { replicas: 9, ..Workload::named("relay") }), true)),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn what_helps_is_named() {
+        let todo = |change: &dyn Fn(&mut Facts)| {
+            let mut facts = Facts { relays: vec![relay("relay-0", |_| {})], ..Facts::default() };
+            change(&mut facts);
+            problems(&facts).pop().unwrap().todo
+        };
+        let unseen = ObjectReport { is_unseen: true, ..object("a", &["the operator has said nothing"]) };
+        assert_eq!(todo(&|facts| facts.objects = vec![unseen.clone()]), OPERATOR);
+        let unread = |right| Unread { kind: "RelayHost".to_owned(), why: "no".to_owned(), right };
+        let right = "list on relayhosts.postern.io".to_owned();
+        assert_eq!(
+            todo(&|facts| facts.unread = vec![unread(Some(right.clone()))]),
+            "ask for the right: list on relayhosts.postern.io"
+        );
+        assert!(!todo(&|facts| facts.unread = vec![unread(None)]).contains("right"));
+        assert_eq!(told(|facts| facts.unread = vec![unread(None)]), ["not known: RelayHost: no"]);
     }
 
     fn standing(report: &mut RelayReport) -> &mut Standing {
@@ -293,7 +404,7 @@ pub(super) mod tests {
     fn a_pod_that_is_missing_late_or_silent_is_named() {
         for (number, (change, said)) in [
             (
-                Box::new(|facts: &mut Facts| facts.wanted = Some(3)) as Box<dyn FnOnce(&mut Facts)>,
+                Box::new(|facts: &mut Facts| facts.workload = Some(Workload { replicas: 3, ..Workload::named("relay") })) as Box<dyn FnOnce(&mut Facts)>,
                 "relays: 2 of 3 pods are there",
             ),
             (
@@ -349,10 +460,6 @@ pub(super) mod tests {
                     });
                 }),
                 "relay-1: reaches 10.96.0.1:443, which no policy opens",
-            ),
-            (
-                Box::new(|facts| facts.unread = vec!["ConfigMap: forbidden".to_owned()]),
-                "not known: ConfigMap: forbidden",
             ),
         ]
         .into_iter()

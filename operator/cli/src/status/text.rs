@@ -7,11 +7,11 @@ use postern_operator::kept::said;
 use postern_wire::status::Queue;
 
 use super::problems::short;
-use super::{Isolation, RelayReport, Report};
+use super::{Isolation, ObjectReport, RelayReport, Report};
 use crate::text::{age, counted, printable, size};
 
 pub(super) fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let Report { namespace, problems, settings, kept_volumes, relays, isolation, objects } = report;
+    let Report { namespace, problems, settings, kept_volumes, relays, isolation, objects, unknown } = report;
     let name = namespace.as_deref().unwrap_or("this machine");
     match problems.len() {
         0 => writeln!(out, "{name}: nothing is wrong")?,
@@ -35,14 +35,28 @@ pub(super) fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
         writeln!(out, "Isolation  {}{}", isolated(isolation), tried(relays))?;
     }
     if namespace.is_some() {
-        let count = |kind: &str| objects.iter().filter(|object| object.kind == kind).count();
-        let kinds = ["RelayDomain", "RelayHost", "FilterPolicy"].map(|kind| format!("{} {kind}", count(kind)));
-        let unready = objects.iter().filter(|object| object.ready != "True").count();
-        let how = if unready == 0 { "all ready".to_owned() } else { format!("{unready} not ready") };
-        writeln!(out, "Objects    {}: {how}", kinds.join(", "))?;
+        writeln!(out, "Objects    {}", counts(objects, unknown))?;
     }
     writeln!(out)?;
     table(out, relays)
+}
+
+/// How many there are of each kind, and how many are not ready; of the unknown kinds nothing.
+fn counts(objects: &[ObjectReport], unknown: &[String]) -> String {
+    let kinds = ["RelayDomain", "RelayHost", "FilterPolicy"];
+    if kinds.iter().all(|kind| unknown.iter().any(|unknown| unknown == kind)) {
+        return "not known".to_owned();
+    }
+    let count = |kind: &str| match unknown.iter().any(|unknown| unknown == kind) {
+        true => format!("? {kind}"),
+        false => format!("{} {kind}", objects.iter().filter(|object| object.kind == kind).count()),
+    };
+    let how = match objects.iter().filter(|object| object.ready != "True").count() {
+        0 if unknown.is_empty() => "all ready".to_owned(),
+        0 => "all that are known are ready".to_owned(),
+        unready => format!("{unready} not ready"),
+    };
+    format!("{}: {how}", kinds.map(count).join(", "))
 }
 
 fn enforced(relay: &RelayReport) -> Option<&str> {
@@ -152,6 +166,14 @@ mod tests {
 
     use super::super::problems::tests::relay;
     use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_counted() {
+        let all = ["RelayDomain", "RelayHost", "FilterPolicy"].map(str::to_owned);
+        assert_eq!(counts(&[], &all), "not known");
+        assert_eq!(counts(&[], &all[2..]), "0 RelayDomain, 0 RelayHost, ? FilterPolicy: all that are known are ready");
+        assert_eq!(counts(&[], &[]), "0 RelayDomain, 0 RelayHost, 0 FilterPolicy: all ready");
+    }
 
     #[test]
     fn what_relays_say_of_themselves_is_shown() {

@@ -12,8 +12,8 @@ use kube::Api;
 use kube::api::LogParams;
 
 use super::story::Story;
-use crate::cluster::{Cluster, RelayPod};
-use crate::relays::complain;
+use crate::cluster::{Cluster, RelayPod, sentence};
+use crate::relays::{complain, known};
 
 /// Files, one after the other. How many could not be read.
 pub(super) fn files(files: &[PathBuf], story: &mut Story) -> Result<usize> {
@@ -54,13 +54,10 @@ fn lines(mut input: impl BufRead, name: &str, story: &mut Story) -> io::Result<(
 /// The logs of all relay pods. How many could not be read.
 pub(super) fn pods(cluster: &Cluster, only: &[String], since: u64, story: &mut Story) -> Result<usize> {
     let pods = cluster.relays()?;
+    known(cluster, &pods, only)?;
     let meant: Vec<&RelayPod> = pods.iter().filter(|pod| only.is_empty() || only.contains(&pod.name)).collect();
     if meant.is_empty() {
-        bail!(
-            "no such relay pod in namespace {}: there are {} with the label postern.io/relay=true",
-            cluster.namespace,
-            pods.len()
-        );
+        return Err(cluster.nobody());
     }
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let mut failed = 0;
@@ -70,7 +67,7 @@ pub(super) fn pods(cluster: &Cluster, only: &[String], since: u64, story: &mut S
             cluster.runtime.block_on(pod_log(&api, pod, since, true, story)).ok();
         }
         if let Err(error) = cluster.runtime.block_on(pod_log(&api, pod, since, false, story)) {
-            complain(&pod.name, format!("its log cannot be read: {error:#}"));
+            complain(&pod.name, format!("its log cannot be read: {}", sentence(&error)));
             failed += 1;
         }
     }

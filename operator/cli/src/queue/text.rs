@@ -322,6 +322,29 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_shown_as_people_count() {
+        let mut message = message();
+        message.arrived = "2026-01-01T10:00:00.123456789Z".parse().unwrap();
+        message.pending[0].attempts = 1;
+        let envelope = Envelope {
+            arrived: Timestamp::UNIX_EPOCH,
+            sender: ReversePath::Null,
+            recipients: vec!["bob@contoso.com".parse().unwrap()],
+            origin: Origin::Outsider { client: [192, 0, 2, 1].into() },
+            eight_bit: false,
+            binary: false,
+            utf8: false,
+            dsn: None,
+        };
+        let mut out = Vec::new();
+        show(&mut out, None, &Detail { message, envelope, header: String::new() }).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for said in ["ago, at 2026-01-01T10:00:00Z\n", "<bob@contoso.com>  tried once, next", "not tried yet, next"] {
+            assert!(text.contains(said), "{said:?} is not in {text}");
+        }
+    }
+
+    #[test]
     fn a_summary_begins_with_the_total() {
         let row = |name: &str, recipients| Row {
             name: name.to_owned(),

@@ -82,6 +82,7 @@ enum LogFormat {
     /// One JSON object a line.
     Json,
     /// For people.
+    #[value(alias = "plain")]
     Text,
 }
 

@@ -54,7 +54,8 @@ enum LogFormat {
     /// One JSON object a line
     Json,
     /// For people
-    Plain,
+    #[value(alias = "plain")]
+    Text,
 }
 
 fn main() -> ExitCode {
@@ -119,6 +120,6 @@ fn start_log(format: LogFormat, filter: EnvFilter) {
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
-        LogFormat::Plain => log.with_target(false).init(),
+        LogFormat::Text => log.with_target(false).init(),
     }
 }

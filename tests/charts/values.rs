@@ -23,7 +23,7 @@ fn a_value_that_is_a_mistake_is_refused_by_its_name() {
         ("operator", json!({"image": {"digest": "sha256:12"}}), &["/image/digest"]),
         ("operator", json!({"namespaces": "dmz"}), &["/namespaces"]),
         ("operator", json!({"crds": {"kept": true}}), &["/crds", "kept"]),
-        ("operator", json!({"log": {"format": "plain"}}), &["/log/format"]),
+        ("operator", json!({"log": {"format": "logfmt"}}), &["/log/format"]),
         ("relay", json!({"limits": {"spool_size": "20Gi"}}), &["/limits", "spool_size"]),
         ("relay", json!({"limits": {"spool-size": "20GB"}}), &["/limits/spool-size"]),
         ("relay", json!({"limits": {"connections": 100_001}}), &["/limits/connections"]),
@@ -40,6 +40,15 @@ fn a_value_that_is_a_mistake_is_refused_by_its_name() {
         for part in *said {
             assert!(refused.contains(part), "{values}: {part} is not in: {refused}");
         }
+    }
+}
+
+/// What one of the charts once called the log for people goes on meaning it, in both.
+#[test]
+fn the_log_for_people_has_one_name_and_the_old_one() {
+    for (chart, format) in [("operator", "text"), ("relay", "text"), ("operator", "plain"), ("relay", "plain")] {
+        let rendered = rendered(chart, namespace(chart), &json!({"log": {"format": format}})).unwrap();
+        assert!(rendered.contains(&format!("{{name: POSTERN_LOG_FORMAT, value: {format}}}")), "charts/{chart}");
     }
 }
 

@@ -34,6 +34,20 @@ fn every_object_says_where_it_belongs_and_there_is_one_of_each() {
     }
 }
 
+/// Without it all domains get 451.
+#[test]
+fn the_default_policy_is_kept_when_it_is_switched_off() {
+    let policies = |values| {
+        let mut objects = objects("relay", "dmz", &values).unwrap();
+        objects.retain(|object| object["kind"] == "FilterPolicy");
+        objects
+    };
+    let made = policies(json!({}));
+    assert_eq!((made.len(), &made[0]["metadata"]["name"]), (1, &json!("default")));
+    assert_eq!(made[0]["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    assert_eq!(policies(json!({"defaultPolicy": {"enabled": false}})).len(), 0);
+}
+
 #[test]
 fn definitions_are_kept_unless_told_otherwise_and_left_out_when_told() {
     let definitions = |values| {

@@ -109,11 +109,12 @@ pub fn back<'a>(volumes: impl IntoIterator<Item = &'a KeptVolume>, anchor: Optio
 impl fmt::Display for Back {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { workload, replicas, first } = self;
-        write!(f, "scale the StatefulSet {workload} to {replicas} replicas")?;
-        match first {
-            None => Ok(()),
-            Some(first) => write!(f, ", and set its ordinals.start to {first}"),
+        write!(f, "raise the replicas of the StatefulSet {workload} to {replicas}")?;
+        if let Some(first) = first {
+            write!(f, ", and set its ordinals.start to {first}")?;
         }
+        // What kubectl scale has written is no longer Helm's to change: its next upgrade would fail.
+        write!(f, " (helm upgrade … --set replicas={replicas}; kubectl scale only where Helm did not install it)")
     }
 }
 

@@ -95,7 +95,7 @@ async fn what_a_relay_has_left_is_told_until_it_is_back_or_its_claim_is_deleted(
     scale_in(&dmz, "postern-relay-1", relay).await?;
     let message = dmz.told::<FilterPolicy>("default", "MailKept", "True", "ScaledIn").await;
     assert!(message.contains("3 messages of postern-relay-1 on the claim spool-postern-relay-1"), "{message}");
-    assert!(message.contains("scale the StatefulSet postern-relay to 2 replicas"), "{message}");
+    assert!(message.contains("raise the replicas of the StatefulSet postern-relay to 2 (helm upgrade"), "{message}");
     dmz.says::<FilterPolicy>("default", "Ready", "see MailKept").await;
     dmz.told::<FilterPolicy>("default", "Ready", "True", "Ready").await;
     assert_eq!(kept(&dmz).await?, [volume(1, Some(3))]);

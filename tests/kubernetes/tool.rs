@@ -209,7 +209,7 @@ async fn what_a_relay_has_left_is_named_where_its_mail_cannot_be_listed() {
     for command in [["queue", "list"], ["queue", "summary"]] {
         let (code, out, err) = tool.admin(&command).unwrap();
         assert!(code == 4 && out.contains(&format!("  {left}\n")), "{code} {out}{err}");
-        assert!(out.contains("scale the StatefulSet postern-relay to 2 replicas"), "{out}");
+        assert!(out.contains("raise the replicas of the StatefulSet postern-relay to 2 (helm upgrade"), "{out}");
         let (code, out, err) = tool.admin(&[&command[..], &["-o", "json"]].concat()).unwrap();
         let json: Value = serde_json::from_str(&out).with_context(|| format!("{out}{err}")).unwrap();
         let volume = json!({"claim": "spool-postern-relay-1", "relay": "postern-relay-1"});

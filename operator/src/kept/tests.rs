@@ -56,12 +56,21 @@ fn all_of_them_are_back_with_so_many_relays() {
         let volumes: Vec<_> = numbers.iter().map(|number| volume(*number)).collect();
         back(&volumes, anchor).map(|back| back.to_string()).unwrap_or_default()
     };
-    assert_eq!(said(&[1, 10, 9], Some(&anchor(0, 1))), "scale the StatefulSet postern-relay to 11 replicas");
-    assert_eq!(said(&[2], None), "scale the StatefulSet postern-relay to 3 replicas");
-    assert_eq!(said(&[7], Some(&anchor(5, 1))), "scale the StatefulSet postern-relay to 3 replicas");
+    let how = |replicas: u64| {
+        format!(" (helm upgrade … --set replicas={replicas}; kubectl scale only where Helm did not install it)")
+    };
+    assert_eq!(
+        said(&[1, 10, 9], Some(&anchor(0, 1))),
+        format!("raise the replicas of the StatefulSet postern-relay to 11{}", how(11))
+    );
+    assert_eq!(said(&[2], None), format!("raise the replicas of the StatefulSet postern-relay to 3{}", how(3)));
+    assert_eq!(
+        said(&[7], Some(&anchor(5, 1))),
+        format!("raise the replicas of the StatefulSet postern-relay to 3{}", how(3))
+    );
     assert_eq!(
         said(&[3], Some(&anchor(5, 2))),
-        "scale the StatefulSet postern-relay to 4 replicas, and set its ordinals.start to 3"
+        format!("raise the replicas of the StatefulSet postern-relay to 4, and set its ordinals.start to 3{}", how(4))
     );
     assert_eq!(said(&[], Some(&anchor(0, 1))), "");
 }

@@ -120,6 +120,10 @@ fn missing(field: &str, kind: Kind, name: &str, offers: &Offers<'_>, problems: &
     let why = format!("{field}: the {kind} {name} {what}");
     let hint = match (reason, kind) {
         (Reason::SettingsFull | Reason::ContentInvalid, _) => "see its status".to_owned(),
+        (_, Kind::FilterPolicy) if name == DEFAULT_POLICY => {
+            "charts/relay makes one; without it apply `kind: FilterPolicy, metadata: {name: default}, spec: {}`"
+                .to_owned()
+        }
         (_, Kind::FilterPolicy) => known(kind, offers.policies.iter().copied()),
         _ => known(kind, offers.hosts.keys().copied()),
     };

@@ -73,7 +73,8 @@ vocabulary! {
         Conflicted,
         /// PartiallyInvalid, True: an entry of sources is addresses of the cluster's nodes, behind which anybody may be.
         NodeAddress,
-        /// PartiallyInvalid, True: a DNS name has no known address, so the network path to it is closed.
+        /// PartiallyInvalid, True: a DNS name has no known address, so the network path to it is closed. ResolvedRefs, False: none
+        /// of the endpoints has any.
         AddressUnknown,
 
         /// ResolvedRefs, False: a RelayHost that is named does not exist.

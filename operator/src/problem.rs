@@ -79,6 +79,15 @@ impl<'a> Problems<'a> {
         self.add(Effect::Unresolved, reason, message);
     }
 
+    /// Those with this reason that concerned a part, since [`Problems::begin`], concern all that the object names.
+    pub(crate) fn nothing_left(&mut self, reason: Reason) {
+        for problem in self.all.iter_mut().skip(self.mark) {
+            if (problem.effect, problem.reason) == (Effect::Partial, reason) {
+                problem.effect = Effect::Unresolved;
+            }
+        }
+    }
+
     /// From here on, problems concern one direction of mail.
     pub(crate) fn begin(&mut self) {
         self.mark = self.all.len();

@@ -84,7 +84,7 @@ async fn the_path_to_a_service_follows_its_selector_its_ports_and_its_end() {
     // A port by its name is what the pods say that it is.
     let port = json!({"name": "smtp", "port": 25, "targetPort": "in-the-pod"});
     apps.service(json!({"selector": {"app": "mail", "version": "2"}, "ports": [port]})).await;
-    dmz.told::<RelayHost>("mail", "PartiallyInvalid", "True", "AddressUnknown").await;
+    dmz.told::<RelayHost>("mail", "ResolvedRefs", "False", "AddressUnknown").await;
     apps.slice("mail-1", "mail", "10.244.1.5", 1025).await;
     opens(&dmz, &to(json!({"app": "mail", "version": "2"}), 1025)).await;
 

@@ -175,7 +175,12 @@ pub(super) fn path(inputs: &Inputs, section: &Section<Host>, problems: &mut Prob
     for domain in &section.spec.mx {
         path.open(defaults::PORT, answers(inputs, &HostName::Mx(domain.clone()), problems));
     }
-    (!path.ports.is_empty() || !path.pods.is_empty()).then_some(path)
+    let leads_nowhere = path.ports.is_empty() && path.pods.is_empty();
+    if leads_nowhere {
+        // The settings are the same, and its mail waits: but a host without any way to it is not ready.
+        problems.nothing_left(Reason::AddressUnknown);
+    }
+    (!leads_nowhere).then_some(path)
 }
 
 impl Path {

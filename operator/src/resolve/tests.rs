@@ -206,10 +206,15 @@ fn an_endpoint_keeps_its_name_and_only_the_path_has_its_answers() {
     assert_eq!(inputs.names_to_resolve(), BTreeSet::from([HostName::A("mail.example".to_owned())]));
     let (unknown, problems) = resolve(&inputs);
     assert_eq!((unknown.paths.len(), problems[0].reason), (0, Reason::AddressUnknown));
+    assert_eq!(problems[0].effect, Effect::Unresolved, "there is no way to it at all");
     inputs.names.insert(HostName::A("mail.example".to_owned()), ["192.0.2.7".parse().expect("an address")].into());
     let (known, problems) = resolve(&inputs);
     assert_eq!((known.paths.len(), problems.len()), (1, 0));
     assert_eq!(known.hosts, unknown.hosts, "an answer that changes must not change the settings");
+    let both = json!({"endpoints": [{"host": {"address": "mail.example"}}, {"host": {"address": "silent.example"}}]});
+    inputs.hosts = vec![object("exchange", both)];
+    let (_, problems) = resolve(&inputs);
+    assert_eq!((problems.len(), problems[0].effect, problems[0].reason), (1, Effect::Partial, Reason::AddressUnknown));
 }
 
 #[test]

@@ -204,10 +204,7 @@ pub(crate) fn gather(
     if others.contains(&Known::NotYet) || caches.claims.known() == Known::NotYet {
         return Err("the namespace is not listed yet".to_owned());
     }
-    inputs.unreadable = others.into_iter().find_map(|known| match known {
-        Known::Refused(sentence) => Some(unreadable(namespace, &sentence)),
-        Known::NotYet | Known::All => None,
-    });
+    inputs.unreadable = unreadable(namespace, &settings.operator_namespace, &others);
     inputs.anchor = anchor(&caches.workloads.all());
     inputs.pods = caches.pods.all().iter().map(|pod| pod.name_any()).collect();
     inputs.claims = caches.claims();
@@ -224,10 +221,23 @@ pub(crate) fn gather(
     Ok(inputs)
 }
 
-fn unreadable(namespace: &str, sentence: &str) -> String {
-    format!(
-        "the operator has no rights in namespace {namespace}, which its Role and RoleBinding there give: {sentence}"
-    )
+/// Why a namespace cannot be read, and what to do: in the API server's words what it refused first. `None`: it can.
+fn unreadable(namespace: &str, operator_namespace: &str, known: &[Known]) -> Option<String> {
+    let refused = |known: &Known| match known {
+        Known::Refused(sentence) => Some(sentence.clone()),
+        Known::NotYet | Known::All => None,
+    };
+    let sentences: Vec<String> = known.iter().filter_map(refused).collect();
+    let first = sentences.first()?;
+    Some(match sentences.len() == known.len() {
+        true => format!(
+            "no relay chart is installed in namespace {namespace} for this operator (helm install postern-relay charts/relay \
+             -n {namespace} --set operator.namespace={operator_namespace} …): {first}"
+        ),
+        false => format!(
+            "the operator's Role in namespace {namespace} is not that of the relay chart of today (helm upgrade it): {first}"
+        ),
+    })
 }
 
 /// What operators before wrote on the policies.
@@ -352,3 +362,6 @@ fn status_port(pod: &Pod) -> Result<SocketAddr, String> {
         (_, None) => Err(format!("the pod has no container port named {STATUS_PORT}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,8 +22,10 @@ async fn a_namespace_that_it_may_not_read_is_said_on_each_object_and_heals_with_
     dmz.anchor("postern-relay").await.unwrap();
     dmz.quickstart(([10, 20, 0, 11], 25).into()).await.unwrap();
     let message = dmz.told::<RelayDomain>("example", "ResolvedRefs", "Unknown", "Forbidden").await;
-    assert!(message.contains(&format!("no rights in namespace {}", dmz.namespace)), "{message}");
+    assert!(message.contains(&format!("no relay chart is installed in namespace {} ", dmz.namespace)), "{message}");
     assert!(message.contains("cannot list resource"), "{message}");
+    let message = dmz.told::<RelayDomain>("example", "Programmed", "Unknown", "Forbidden").await;
+    assert!(!message.contains("cannot list resource"), "twice: {message}");
     dmz.told::<FilterPolicy>("default", "Ready", "Unknown", "UnresolvedRefs").await;
     let requests = ApiServer::shared().requests(USER, &dmz.namespace).unwrap();
     let refused = requests.iter().filter(|request| request.ends_with(" 403")).count();

@@ -154,7 +154,7 @@ fn suspended(spec: Option<&RelayHostSpec>) -> Option<&'static str> {
 fn nodes_unknown(inputs: &Inputs) -> Option<&'static str> {
     (inputs.place == Place::Cluster && inputs.nodes.is_none()).then_some(
         "which addresses are nodes' is not known, for the operator may not list nodes or looks after single namespaces: \
-         name them with the relays' --never-source, or whoever is hidden behind one may be taken for a source",
+         name them with the relays' --never-source (neverSource of charts/relay), or whoever is hidden behind one may be taken for a source",
     )
 }
 
@@ -242,8 +242,8 @@ impl Scene<'_> {
         if let Some((reason, message)) = mine.told(Effect::NotProgrammed) {
             return not(reason, message);
         }
-        if let (None, Some(why)) = (&self.inputs.anchor, &self.inputs.unreadable) {
-            let message = format!("which relays there are cannot be known: {why}");
+        if let (None, Some(_)) = (&self.inputs.anchor, &self.inputs.unreadable) {
+            let message = "which relays there are cannot be known, see ResolvedRefs".to_owned();
             return Verdict { of: ConditionType::Programmed, holds: None, reason: Reason::Forbidden, message };
         }
         if self.inputs.anchor.is_none() {

@@ -103,7 +103,9 @@ impl Hold {
         match self {
             Self::Unreadable => "nothing new is published, for the namespace cannot be read",
             Self::NoAnchor => "nothing is published without a relay",
-            Self::Paused => "nothing new is published, for the relay workload is annotated postern.io/paused: \"true\"",
+            Self::Paused => {
+                "nothing new is published, for the relay workload is annotated postern.io/paused: \"true\" (paused of charts/relay)"
+            }
             Self::Full | Self::NameTaken => "nothing new is published, see the FilterPolicy default",
         }
     }

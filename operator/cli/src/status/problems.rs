@@ -239,7 +239,7 @@ fn faults(facts: &Facts, all: &mut Vec<Problem>) {
         }
         // Where mail goes directly, a dead domain is its recipients' matter.
         for down in standing.unreachable.iter().filter(|down| !down.name.starts_with("mx:")) {
-            let says = format!("cannot be reached, its mail waits: {}", down.problem.reply);
+            let says = format!("its mail waits: {}", down.problem.reply);
             found.entry((format!("{DELIVERY}{}", down.name), says)).or_default().push(name);
         }
     }
@@ -486,7 +486,7 @@ pub(super) mod tests {
         };
         let all = told(|facts| facts.relays = vec![change("relay-0"), change("relay-1")]);
         let certificate = "certificates: certificate default has expired (on relay-0, relay-1)";
-        let server = "delivery to exchange-a, exchange-b: cannot be reached, its mail waits: connection refused (on relay-0, relay-1)";
+        let server = "delivery to exchange-a, exchange-b: its mail waits: connection refused (on relay-0, relay-1)";
         assert_eq!(all, [certificate, server]);
     }
 

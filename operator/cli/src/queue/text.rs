@@ -299,10 +299,8 @@ mod tests {
         assert_eq!(list(vec![message(); 1200]).lines().count(), 1201, "one header, however long it is");
     }
 
-    #[test]
-    fn what_a_stranger_wrote_does_not_steer_the_terminal() {
-        let header = "Subject: \u{1b}]0;pwned\u{7}\r\nTo: bob\r\n".to_owned();
-        let envelope = Envelope {
+    fn envelope() -> Envelope {
+        Envelope {
             arrived: Timestamp::UNIX_EPOCH,
             sender: ReversePath::Null,
             recipients: vec!["bob@contoso.com".parse().unwrap()],
@@ -311,9 +309,14 @@ mod tests {
             binary: false,
             utf8: false,
             dsn: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_does_not_steer_the_terminal() {
+        let header = "Subject: \u{1b}]0;pwned\u{7}\r\nTo: bob\r\n".to_owned();
         let mut out = Vec::new();
-        show(&mut out, None, &Detail { message: message(), envelope, header }).unwrap();
+        show(&mut out, None, &Detail { message: message(), envelope: envelope(), header }).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
         assert!(text.contains("Subject: \\u{1b}]0;pwned\\u{7}\nTo: bob\n"), "{text}");
@@ -326,18 +329,8 @@ mod tests {
         let mut message = message();
         message.arrived = "2026-01-01T10:00:00.123456789Z".parse().unwrap();
         message.pending[0].attempts = 1;
-        let envelope = Envelope {
-            arrived: Timestamp::UNIX_EPOCH,
-            sender: ReversePath::Null,
-            recipients: vec!["bob@contoso.com".parse().unwrap()],
-            origin: Origin::Outsider { client: [192, 0, 2, 1].into() },
-            eight_bit: false,
-            binary: false,
-            utf8: false,
-            dsn: None,
-        };
         let mut out = Vec::new();
-        show(&mut out, None, &Detail { message, envelope, header: String::new() }).unwrap();
+        show(&mut out, None, &Detail { message, envelope: envelope(), header: String::new() }).unwrap();
         let text = String::from_utf8(out).unwrap();
         for said in ["ago, at 2026-01-01T10:00:00Z\n", "<bob@contoso.com>  tried once, next", "not tried yet, next"] {
             assert!(text.contains(said), "{said:?} is not in {text}");

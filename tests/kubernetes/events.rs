@@ -119,8 +119,13 @@ async fn without_the_right_to_events_everything_else_is_done() {
     roles.replace("postern-operator", &PostParams::default(), &role).await.unwrap();
     dmz.quickstart(([10, 20, 0, 11], 25).into()).await.unwrap();
     dmz.told::<RelayDomain>("example", "Programmed", "False", "NoRelay").await;
-    let requests = dmz.server.requests(USER, &dmz.namespace).unwrap();
-    let refused = requests.iter().filter(|request| request.starts_with("create events") && request.ends_with(" 403"));
-    assert!(refused.count() > 0, "{requests:?}");
+    // Events are sent beside the status, and a refused one may come a moment later.
+    eventually("an event was refused", async || {
+        let requests = dmz.server.requests(USER, &dmz.namespace)?;
+        let is_refused = |request: &String| request.starts_with("create events") && request.ends_with(" 403");
+        ensure!(requests.iter().any(is_refused), "{requests:?}");
+        Ok(())
+    })
+    .await;
     assert_eq!(described(&dmz, "relaydomain", "example").unwrap(), [""; 0]);
 }

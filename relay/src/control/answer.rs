@@ -93,7 +93,7 @@ pub struct Standing {
     /// Whether it refuses new mail for want of room.
     #[serde(default)]
     pub full: bool,
-    /// Destinations whose next hops cannot be reached, sorted by name; at most [`Unreachable::TOLD_MAX`].
+    /// RelayHosts that cannot be reached, sorted by name; at most [`Unreachable::TOLD_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreachable: Vec<Unreachable>,
     /// What is wrong with the certificates that clients are shown; a sentence each.
@@ -101,11 +101,11 @@ pub struct Standing {
     pub certificates: Vec<String>,
 }
 
-/// A destination whose next hops cannot be reached: what goes there waits, and is not tried one by one.
+/// RelayHosts that cannot be reached: what goes there waits, and is not tried one by one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unreachable {
-    /// The RelayHosts that it consists of, in their order: `exchange-a, exchange-b`; or `mx:` and the recipients' domain.
+    /// Their names, in the order in which they are tried: `exchange-a, exchange-b`.
     pub name: String,
     /// What the last attempt heard.
     pub problem: Remote,
@@ -116,7 +116,7 @@ pub struct Unreachable {
 }
 
 impl Unreachable {
-    /// How many are told: with mail to many dead domains there may be thousands.
+    /// How many are told.
     pub const TOLD_MAX: usize = 100;
 }
 

@@ -35,13 +35,13 @@ pub fn destinations(report: Report, view: Arc<View>) -> Destinations {
     })
 }
 
-/// What mail cannot get to now, sorted by name.
+/// The RelayHosts that mail cannot get to now, sorted by name.
 pub fn unreachable(view: &View) -> Vec<Unreachable> {
     let told = |(name, down): (String, Down)| {
         let Down { problem, next_probe, failures } = down;
         Unreachable { name, problem, failures, next_probe }
     };
-    let mut all: Vec<_> = view.all_down().into_iter().map(told).collect();
+    let mut all: Vec<_> = view.hosts_down().into_iter().map(told).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all.truncate(Unreachable::TOLD_MAX);
     all

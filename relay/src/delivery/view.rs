@@ -34,9 +34,12 @@ impl View {
         }
     }
 
-    /// Every destination that is down, by its name.
-    pub fn all_down(&self) -> Vec<(String, Down)> {
-        self.all().iter().map(|(key, down)| (key.to_string(), down.clone())).collect()
+    /// The destinations that are down, by their names, without those that mail reaches directly: a dead domain is its
+    /// recipients' matter, and there may be thousands of them.
+    pub fn hosts_down(&self) -> Vec<(String, Down)> {
+        let all = self.all();
+        let hosts = all.iter().filter(|(key, _)| matches!(key, Key::Hosts(_)));
+        hosts.map(|(key, down)| (key.to_string(), down.clone())).collect()
     }
 
     pub(super) fn is_down(&self, key: &Key, problem: Remote, next_probe: Timestamp) {
@@ -56,5 +59,26 @@ impl View {
 
     fn all(&self) -> MutexGuard<'_, HashMap<Key, Down>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::Tier;
+
+    #[test]
+    fn a_dead_domain_crowds_out_no_host() {
+        let (view, tier) = (View::default(), Tier { hosts: vec!["office".into()] });
+        let office = Key::Hosts([tier].into());
+        let problem = Remote { server: String::new(), reply: "refused".to_owned(), status: "4.4.1".to_owned() };
+        let domains = (0..200).map(|number| Key::Mx(format!("d{number}.example").parse().unwrap()));
+        for key in domains.chain([office.clone()]) {
+            view.is_down(&key, problem.clone(), Timestamp::UNIX_EPOCH);
+        }
+        let down = |view: &View| view.hosts_down().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(down(&view), ["office"]);
+        view.is_back(&office);
+        assert_eq!(down(&view), [""; 0]);
     }
 }

@@ -415,7 +415,7 @@ proptest! {
             }
             prop_assert!(working.len() + idle.len() <= total);
             prop_assert_eq!(schedule.workers(), working.len() + idle.len());
-            prop_assert!(schedule.idle_workers() <= idle.len());
+            prop_assert_eq!(schedule.idle_workers(), idle.len());
         }
         // Everything left is handed out once all answer and time goes on.
         for _ in 0..400 {

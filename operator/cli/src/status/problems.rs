@@ -237,8 +237,7 @@ fn faults(facts: &Facts, all: &mut Vec<Problem>) {
         for says in &standing.certificates {
             found.entry((CERTIFICATES.to_owned(), says.clone())).or_default().push(name);
         }
-        // Where mail goes directly, a dead domain is its recipients' matter.
-        for down in standing.unreachable.iter().filter(|down| !down.name.starts_with("mx:")) {
+        for down in &standing.unreachable {
             let says = format!("its mail waits: {}", down.problem.reply);
             found.entry((format!("{DELIVERY}{}", down.name), says)).or_default().push(name);
         }

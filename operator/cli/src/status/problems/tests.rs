@@ -208,12 +208,10 @@ fn servers_and_certificates_that_several_relays_cannot_use_are_told_once() {
         relay(name, |relay| {
             let standing = standing(relay);
             standing.certificates.push("certificate default has expired".to_owned());
-            for name in ["exchange-a, exchange-b", "mx:dead.example"] {
-                let reply = "connection refused".to_owned();
-                let problem = Remote { server: String::new(), reply, status: "4.4.1".to_owned() };
-                let (name, next_probe) = (name.to_owned(), Timestamp::UNIX_EPOCH);
-                standing.unreachable.push(Unreachable { name, problem, failures: 1, next_probe });
-            }
+            let reply = "connection refused".to_owned();
+            let problem = Remote { server: String::new(), reply, status: "4.4.1".to_owned() };
+            let (name, next_probe) = ("exchange-a, exchange-b".to_owned(), Timestamp::UNIX_EPOCH);
+            standing.unreachable.push(Unreachable { name, problem, failures: 1, next_probe });
         })
     };
     let all = told(|facts| facts.relays = vec![change("relay-0"), change("relay-1")]);

@@ -37,8 +37,6 @@ use crate::{RELAY_SELECTOR, Settings};
 /// Of these types nothing is ever referred to: what is not read cannot leak.
 const SECRET_TYPES_NEVER_READ: &str =
     "type!=kubernetes.io/service-account-token,type!=bootstrap.kubernetes.io/token,type!=helm.sh/release.v1";
-/// The name that charts/relay gives to the workload: of several it is the one.
-const USUAL_ANCHOR: &str = "postern-relay";
 /// The container port, by its name, at which a relay answers for its status.
 const STATUS_PORT: &str = "http";
 /// The annotation that `kubectl apply` writes.
@@ -265,11 +263,7 @@ where
 }
 
 fn anchor(workloads: &[Arc<StatefulSet>]) -> Option<Anchor> {
-    let staying = workloads.iter().filter(|workload| workload.metadata.deletion_timestamp.is_none());
-    let chosen = staying.min_by_key(|workload| {
-        (workload.name_any() != USUAL_ANCHOR, workload.creation_timestamp(), workload.name_any())
-    })?;
-    Anchor::of(chosen)
+    Anchor::of(Anchor::among(workloads.iter().map(|workload| &**workload))?)
 }
 
 fn config_maps(inputs: &Inputs, caches: &Caches) -> BTreeMap<String, BTreeMap<String, String>> {

@@ -3,10 +3,12 @@
 //! `postern-default-deny` closes both directions. Then what every relay needs: `postern-ingress` opens SMTP from anywhere, with
 //! TLS from the first octet too where a relay takes that, and the status port for the operator's pods and for namespaces
 //! labelled [`MONITORING_LABEL`]; `postern-egress` opens DNS. No policy has rules for both directions: kube-router would let a
-//! relay out to what lets others in, and so to the other relays' SMTP port. Then one policy for each RelayHost with endpoints opens exactly their addresses,
-//! or the pods behind their Services, and ports; and one for each RelayDomain whose mail goes directly to the recipients' MX
-//! opens port 25 of the Internet ([`super::internet`]). Each is owned by its object, so that the path closes with it. The
-//! kubelet's own probes pass in any case: that is the network plugins' contract.
+//! relay out to what lets others in, and so to the other relays' SMTP port.
+//!
+//! Then one policy for each RelayHost with endpoints opens exactly their addresses, or the pods behind their Services, and
+//! ports; and one for each RelayDomain whose mail goes directly to the recipients' MX opens port 25 of the Internet
+//! ([`super::internet`]). Each is owned by its object, so that the path closes with it. The kubelet's own probes pass in any
+//! case: that is the network plugins' contract.
 
 use std::collections::BTreeMap;
 use std::iter;

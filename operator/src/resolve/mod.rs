@@ -104,7 +104,8 @@ impl Hold {
             Self::Unreadable => "nothing new is published, for the namespace cannot be read",
             Self::NoAnchor => "nothing is published without a relay",
             Self::Paused => {
-                "nothing new is published, for the relay workload is annotated postern.io/paused: \"true\" (paused of charts/relay)"
+                "nothing new is published, for the relay workload is annotated postern.io/paused: \"true\" (paused of \
+                 charts/relay)"
             }
             Self::Full | Self::NameTaken => "nothing new is published, see the FilterPolicy default",
         }

@@ -154,7 +154,8 @@ fn suspended(spec: Option<&RelayHostSpec>) -> Option<&'static str> {
 fn nodes_unknown(inputs: &Inputs) -> Option<&'static str> {
     (inputs.place == Place::Cluster && inputs.nodes.is_none()).then_some(
         "which addresses are nodes' is not known, for the operator may not list nodes or looks after single namespaces: \
-         name them with the relays' --never-source (neverSource of charts/relay), or whoever is hidden behind one may be taken for a source",
+         name them with the relays' --never-source (neverSource of charts/relay), or whoever is hidden behind one may be \
+         taken for a source",
     )
 }
 
@@ -276,7 +277,7 @@ impl Scene<'_> {
             status: status.to_owned(),
             observed_generation: Some(generation),
             reason: reason.as_str().to_owned(),
-            message: told(&message),
+            message: shown(&message),
             last_transition_time: same
                 .map_or_else(|| Time(seconds(self.now)), |same| same.last_transition_time.clone()),
         }
@@ -290,13 +291,13 @@ fn seconds(now: Timestamp) -> Timestamp {
 
 /// As a condition may have it: `kubectl describe` shows it as it is, and a part of it may be a relay's own words, which are
 /// not to steer a terminal.
-fn told(message: &str) -> String {
+fn shown(message: &str) -> String {
     let printable = |letter: char| if letter.is_control() { '?' } else { letter };
-    let mut told: String = message.chars().take(MESSAGE_CHARS_MAX).map(printable).collect();
+    let mut shown: String = message.chars().take(MESSAGE_CHARS_MAX).map(printable).collect();
     if message.chars().nth(MESSAGE_CHARS_MAX).is_some() {
-        told.push_str(" …");
+        shown.push_str(" …");
     }
-    told
+    shown
 }
 
 /// The problems of one object.

@@ -25,10 +25,11 @@ pub(crate) struct Kept {
 }
 
 impl Cluster {
-    /// The workload of the relays.
+    /// The workload of the relays: the one that the operator goes by.
     pub(crate) fn workload(&self) -> Result<Option<StatefulSet>> {
         let api: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace);
-        Ok(self.runtime.block_on(api.list(&ListParams::default().labels(RELAYS)))?.items.into_iter().next())
+        let all = self.runtime.block_on(api.list(&ListParams::default().labels(RELAYS)))?.items;
+        Ok(Anchor::among(&all).cloned())
     }
 
     /// What relays have left, where these pods are all that there are.
